@@ -66,8 +66,8 @@ def test_in_a_small_pool_on_a_cpu_windows_take_at_most_half(models: dict[str, Pa
 
     assert not one.context.swa_full
     assert one.context.has_small_windows(WINDOW)
-    # With a sequence for copies these are 7 windows and a micro-batch, in a pool of 1,280 cells with
-    # its spare ones.
+    # With a sequence for copies these are 7 windows and a micro-batch, in a pool of 1,280 cells
+    # with its spare ones.
     assert one.n_streams == 6
     assert padded(7 * WINDOW + 32) <= 1280 // 2 < padded(8 * WINDOW + 32)
 

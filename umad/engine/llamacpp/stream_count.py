@@ -10,8 +10,8 @@ There are never so many that their windows would take as many cells as the pool 
 would be saved, and a stream could not be sure of a window. On a CPU there are no more than eight
 once their windows take more than a quarter of it, and no more than four beyond half: a long text
 alone comes to fill the windows of all streams, and each step then passes over cells that no token
-looks at any more. A GPU passes over whole blocks of those at once. Not: what a state or a window takes
-(`context_memory`), or whether all of it fits (`fitting`). Pure.
+looks at any more. A GPU passes over whole blocks of those at once. Not: what a state or a window
+takes (`context_memory`), or whether all of it fits (`fitting`). Pure.
 """
 
 import logging
