@@ -1,6 +1,7 @@
 """Streams under different adapters take turns, because a step has one set of adapters."""
 
 import itertools
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from umad.scheduler.memory.cell_salt import Invoked, salt_of
 from umad.scheduler.memory.parked_store import ParkShape
 from umad.scheduler.memory.prefix_index import PrefixIndex
 from umad.scheduler.steps.adapter_turns import (
+    LEARN_TURNS,
     MOST_OVERDUE_MS,
     MOST_STAY_MS,
     MOST_WAIT_NS,
@@ -97,10 +99,42 @@ def test_a_change_that_costs_little_makes_short_turns() -> None:
     for bench in (quick, slow):
         bench.arrive(1, 20, 600, adapters="a")
         bench.arrive(2, 20, 600, adapters="b")
-        bench.run(400)
+        bench.run(1000)
     assert len(turns_of(quick)) > 2 * len(turns_of(slow))
     assert quick.scheduler._adapter_turns.switch_ms == pytest.approx(1.0, abs=0.5)
     assert slow.scheduler._adapter_turns.stay_ms() <= min(MOST_STAY_MS, 19 * STAY_SWITCHES)
+
+
+def test_the_cost_of_a_change_is_found_again_after_a_crowd_taught_wrong_costs_of_steps() -> None:
+    """Where each step changes the set, no step without a change says what its rows take."""
+    bench = Bench(switch_ms=1.0)
+    bench.arrive(1, 20, 1500, adapters="a")
+    bench.arrive(2, 20, 1500, adapters="b")
+    bench.run(200)
+    each_changes = turns_of(bench)[-8:-1]
+    for _ in range(200):
+        bench.scheduler.cost.learn(1, 0, 100.0)
+    bench.switch_ms = 20.0
+    bench.plans.clear()
+    bench.run(400)
+
+    turns = turns_of(bench)[-8:-1]
+    assert min(steps for _, steps in each_changes) == 1
+    assert bench.scheduler.snapshot().adapter_switch_ms == pytest.approx(20.0, abs=2.0)
+    # Less than an eighth of the time goes to changes.
+    assert min(steps for _, steps in turns) >= 7
+
+
+@pytest.mark.parametrize("other", ["", "b"])
+def test_turns_of_a_single_step_are_rarely_longer_to_learn_from(other: str) -> None:
+    bench = Bench(switch_ms=1.0)
+    bench.arrive(1, 20, 1500, adapters="a")
+    bench.arrive(2, 20, 1500, adapters=other)
+    bench.run(900)
+
+    lengths = Counter(steps for _, steps in turns_of(bench)[50:-1])
+    assert set(lengths) == {1, 2}
+    assert lengths[2] <= len(turns_of(bench)) / LEARN_TURNS + 1
 
 
 def test_what_a_change_takes_is_told_once_one_was_measured() -> None:

@@ -309,7 +309,7 @@ class Scheduler:
         """Book the results of a step; return the requests that ended with it."""
         self.kept_house(plan, result.house, now_ns)
         self._throttle.settle(plan, result, now_ns)
-        if plan.adapters or self._adapter_turns.applied:
+        if plan.adapters or self._adapter_turns.is_of_use:
             self._adapter_turns.settle(plan, result)
         if plan.embed is not None:
             self.embeds.settle(plan.embed, result.embed_ms, now_ns, was_cut=result.embed_cut)

@@ -3,8 +3,12 @@
 All rows of a step are computed under one set of adapters, and "no adapters" is a set like any
 other. A change of set costs milliseconds (llama.cpp reserves its graphs anew), so a set whose turn
 it is stays for a while: long enough that changes take a tenth of the time at most, and never longer
-than `MOST_STAY_MS`, because the other sets' streams stand still meanwhile. The cost of a change is
-learnt from the steps that make one.
+than `MOST_STAY_MS`, because the other sets' streams stand still meanwhile.
+
+The cost of a change is what a turn's first step took above its second one, which has the same rows
+and changes nothing. The cost model cannot say what the first one's rows took: it learns from no
+step with a change, so where every step has one, its mistakes stay. Therefore a turn that would be
+over after one step gets a second one where the last `LEARN_TURNS` turns taught nothing.
 
 The turns:
 1. Interactive work goes first. While some set has interactive work, sets with background work alone
@@ -32,6 +36,9 @@ LEAST_SWITCH_MS = 0.1
 # One measurement in a crowd of other programs must not make stays long for good.
 MOST_SWITCH_MS = 250.0
 LEARNING_RATE = 0.2
+# So many turns in a row may end without a second step. A second one costs the other sets' streams a
+# step's time. A wrong cost of changes lasts for so many steps.
+LEARN_TURNS = 128
 # Changes take at most one part in so many of the time while several sets take turns.
 STAY_SWITCHES = 10.0
 # Readers feel a pause of a fifth of a second, and do not lose the line for it.
@@ -61,6 +68,12 @@ class AdapterTurns:
         self.most_ms: float | None = None
         self.switch_ms = FIRST_SWITCH_MS
         self._has_learnt = False
+        # The rows and the milliseconds of the last step, where it changed the set and had no slice
+        # of a prompt.
+        self._change: tuple[int, float] | None = None
+        # How many changes there were since the last one that taught its cost, or whose turn was
+        # given a second step for that.
+        self._n_untaught = 0
 
     @property
     def learnt_ms(self) -> float:
@@ -88,6 +101,7 @@ class AdapterTurns:
         if not self._live:
             self._ran_ns.clear()
             self._now = ""
+            self._change = None
 
     def stay_ms(self) -> float:
         """How long a set keeps its turn while others wait."""
@@ -128,14 +142,31 @@ class AdapterTurns:
         """Book a step that has run: its set is the context's now, and a change has its cost."""
         if not (plan.decode or plan.prefill or plan.rows):
             return
+        before, self._change = self._change, None
         changed = plan.adapters != self.applied
         self.applied = plan.adapters
+        self._n_untaught += changed
         # A prompt's slice is long, so what it takes is not known to some milliseconds.
-        if changed and result.outcome == "done" and plan.decode and not plan.prefill:
-            took_ms = result.device_ms - plan.predicted_ms
-            took_ms = min(MOST_SWITCH_MS, max(LEAST_SWITCH_MS, took_ms))
-            self.switch_ms += LEARNING_RATE * (took_ms - self.switch_ms)
-            self._has_learnt = True
+        if result.outcome != "done" or plan.prefill or plan.rows:
+            return
+        if changed:
+            self._change = (plan.n_rows, result.device_ms)
+        elif before is not None and before[0] == plan.n_rows:
+            self._learn(before[1] - result.device_ms)
+
+    def _is_to_teach(self) -> bool:
+        """Whether a turn that would be over gets a second step, to learn what its first one's
+        change took."""
+        if self._change is None or self._n_untaught < LEARN_TURNS:
+            return False
+        self._n_untaught = 0
+        return True
+
+    def _learn(self, took_ms: float) -> None:
+        took_ms = min(MOST_SWITCH_MS, max(LEAST_SWITCH_MS, took_ms))
+        self.switch_ms += LEARNING_RATE * (took_ms - self.switch_ms)
+        self._has_learnt = True
+        self._n_untaught = 0
 
     def _note(self, present: set[str], now_ns: int) -> None:
         """Keep times of the sets that have work, and of no others."""
@@ -150,7 +181,7 @@ class AdapterTurns:
         if overdue:
             return min(overdue, key=lambda name: (self._ran_ns[name], name))
         is_over = now_ns - self._since_ns >= self.stay_ms() * NS_PER_MS
-        if self._now in may_go and (len(may_go) == 1 or not is_over):
+        if self._now in may_go and (len(may_go) == 1 or not is_over or self._is_to_teach()):
             return self._now
         others = may_go - {self._now}
         return min(others, key=lambda name: (self._ran_ns[name], name))
