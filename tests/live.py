@@ -99,6 +99,18 @@ class LiveDaemon:
         return self.process.wait(STOP_S)
 
 
+def processes(daemon: LiveDaemon, module: str) -> list[psutil.Process]:
+    """Processes of the daemon that run a module."""
+    found = []
+    for child in psutil.Process(daemon.process.pid).children(recursive=True):
+        try:
+            if module in child.cmdline():
+                found.append(child)
+        except psutil.NoSuchProcess:
+            continue
+    return found
+
+
 # Variables of a test that has a home or a hub's cache of its own.
 _PLACES = {"HOME", "HF_HOME", "HF_HUB_CACHE"}
 

@@ -12,7 +12,7 @@ import psutil
 import pytest
 import soundfile
 
-from tests.live import LiveDaemon, collect, greedy, live_daemon, wait_until
+from tests.live import LiveDaemon, collect, greedy, live_daemon, processes, wait_until
 from tests.speech.recordings import noise, noise_bytes
 from umad.client import AsyncClient, Client
 from umad.errors import (
@@ -43,18 +43,6 @@ def daemon(folder: Path) -> Iterator[LiveDaemon]:
     arguments = ("nano", str(folder / "ggml-tiny.en.bin"), "--limits-audio-s", "200")
     with live_daemon(folder, *arguments) as one:
         yield one
-
-
-def processes(daemon: LiveDaemon, module: str) -> list[psutil.Process]:
-    """Processes of the daemon that run a module."""
-    found = []
-    for child in psutil.Process(daemon.process.pid).children(recursive=True):
-        try:
-            if module in child.cmdline():
-                found.append(child)
-        except psutil.NoSuchProcess:
-            continue
-    return found
 
 
 def transcriber(daemon: LiveDaemon) -> psutil.Process:

@@ -5,7 +5,7 @@ Values only; `umad.gateway.app` serves them, `umad.gateway.openapi` describes th
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel
 from starlette.types import ASGIApp
@@ -30,6 +30,8 @@ class Endpoint:
     summary: str
     # What the handler reads by `GatewayCall.body`. For the OpenAPI document.
     body: type[BaseModel] | None = None
+    # The schema of a body that is a form with a file in place of JSON. For the OpenAPI document.
+    form: Mapping[str, Any] | None = None
     # What the handler sends. For the OpenAPI document.
     answer: type[BaseModel] | None = None
     # The media type of the answer in pieces, if there is one. For the OpenAPI document.

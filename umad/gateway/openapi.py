@@ -5,7 +5,7 @@ Both are made once, from the tables of endpoints and pydantic's schemas.
 
 import html
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pydantic.json_schema import models_json_schema
@@ -66,10 +66,9 @@ def document(endpoints: Sequence[Endpoint]) -> dict[str, Any]:
             ]
         if one.body is not None:
             schema = refs[one.body, "validation"]
-            operation["requestBody"] = {
-                "required": True,
-                "content": {"application/json": {"schema": schema}},
-            }
+            operation["requestBody"] = _body("application/json", schema)
+        elif one.form is not None:
+            operation["requestBody"] = _body("multipart/form-data", one.form)
         path = _PARAMETER.sub(r"{\1}", one.path)
         paths.setdefault(path, {})[one.method.lower()] = operation
     return {
@@ -81,6 +80,10 @@ def document(endpoints: Sequence[Endpoint]) -> dict[str, Any]:
             "securitySchemes": {"key": {"type": "http", "scheme": "bearer"}},
         },
     }
+
+
+def _body(media_type: str, schema: Mapping[str, Any]) -> dict[str, Any]:
+    return {"required": True, "content": {media_type: {"schema": schema}}}
 
 
 def _done(one: Endpoint, refs: Any) -> dict[str, Any]:
@@ -165,8 +168,10 @@ def _fields(described: dict[str, Any], operation: dict[str, Any]) -> str:
     body = operation.get("requestBody")
     if body is None:
         return "<p>No body.</p>"
-    name = body["content"]["application/json"]["schema"]["$ref"].rpartition("/")[2]
-    schema = described["components"]["schemas"][name]
+    (content,) = body["content"].values()
+    schema = content["schema"]
+    if "$ref" in schema:
+        schema = described["components"]["schemas"][schema["$ref"].rpartition("/")[2]]
     required = schema.get("required", ())
     rows = "".join(
         f"<tr><td><code>{html.escape(field)}</code></td><td>{html.escape(_kind(facts))}</td>"

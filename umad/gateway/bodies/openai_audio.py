@@ -4,18 +4,39 @@ https://platform.openai.com/docs/api-reference/audio. Fields that mean something
 alone are ignored, as in other bodies of foreign dialects.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Literal, TypeVar, get_args
+from typing import Any, Literal, TypeVar, get_args
 
 from umad.errors import BadRequest
 from umad.gateway.bodies.multipart import Form, read_form
+from umad.transcription import MAX_TEMPERATURE
 
 ResponseFormat = Literal["json", "text", "srt", "vtt", "verbose_json"]
 Granularity = Literal["segment", "word"]
 _FLAGS = {"true": True, "1": True, "false": False, "0": False, "": False}
 _GRANULARITIES = ("timestamp_granularities[]", "timestamp_granularities")
 V = TypeVar("V")
+
+# The form in words of OpenAPI 3.1, where the content of a file is a string.
+SCHEMA: Mapping[str, Any] = {
+    "type": "object",
+    "required": ["file"],
+    "properties": {
+        "file": {"type": "string", "format": "binary"},
+        "model": {"type": "string"},
+        "language": {"type": "string"},
+        "prompt": {"type": "string"},
+        "response_format": {"type": "string", "enum": list(get_args(ResponseFormat))},
+        "temperature": {"type": "number", "minimum": 0, "maximum": MAX_TEMPERATURE},
+        "timestamp_granularities[]": {
+            "type": "array",
+            "items": {"type": "string", "enum": list(get_args(Granularity))},
+        },
+        "stream": {"type": "boolean"},
+        "lane": {"type": "string"},
+    },
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,8 +104,8 @@ def _temperature(name: str, value: str) -> float:
         number = float(value)
     except ValueError:
         number = -1.0
-    if not 0 <= number <= 1:
-        raise BadRequest(f"{name} is a number from 0 to 1", field=name)
+    if not 0 <= number <= MAX_TEMPERATURE:
+        raise BadRequest(f"{name} is a number from 0 to {MAX_TEMPERATURE:g}", field=name)
     return number
 
 

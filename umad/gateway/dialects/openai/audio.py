@@ -13,7 +13,7 @@ from starlette.types import ASGIApp
 
 from umad.errors import ProtocolViolation
 from umad.gateway import sse
-from umad.gateway.bodies.openai_audio import AudioForm, read_audio_form
+from umad.gateway.bodies.openai_audio import SCHEMA, AudioForm, read_audio_form
 from umad.gateway.dialects.openai.error_shape import OPENAI
 from umad.gateway.endpoint import Endpoint
 from umad.gateway.gateway_call import GatewayCall, answer
@@ -134,6 +134,7 @@ ENDPOINTS = tuple(
         handle=handle,
         dialect=OPENAI,
         summary=summary,
+        form=SCHEMA,
         types=("application/json", "text/plain", "text/vtt"),
         streams=sse.EVENTS,
         is_work=True,
