@@ -94,11 +94,11 @@ def test_bytes_are_heard_as_a_file_is(tmp_path: Path) -> None:
     [
         ("a.wav", PDF, "a PDF"),
         ("a.mp3", MP4, "MP4"),
-        ("a.flac", b"\x89PNG\r\n\x1a\n" + bytes(99), "an image"),
+        ("a.flac", b"\x89PNG\r\n\x1a\n" + bytes(99), "a PNG picture; sounds are read from WAV"),
         ("a.ogg", b"\x1a\x45\xdf\xa3" + bytes(99), "WebM"),
         ("a.wav", b"", "empty"),
-        ("a.wav", os.urandom(4000), "no sound file"),
-        ("a.wav", b"RIFF\xff\xff\xff\xffWAVEfmt ", "no sound file"),
+        ("a.wav", os.urandom(4000), "this sound is"),
+        ("a.wav", b"RIFF\xff\xff\xff\xffWAVEfmt ", "a WAV sound, and its head"),
     ],
 )
 def test_what_is_no_recording_is_refused_by_what_it_is(

@@ -18,15 +18,14 @@ from umad.transcription import Transcript
 ALONE = """
 import json, sys
 import soundfile
-from umad.speech.resampling import Resampling
+import numpy as np
+import soxr
 from pywhispercpp.model import Model
 samples, rate = soundfile.read(sys.argv[2], dtype="float32")
-one = Resampling(rate)
-pieces = [*one.push(samples), *one.finish()]
-import numpy as np
+samples = soxr.resample(samples, rate, 16000)
 words = {"token_timestamps": True, "max_len": 1, "split_on_word": True}
 model = Model(sys.argv[1], print_progress=False, **words)
-heard = model.transcribe(np.array(pieces, np.float32)[: 16000 * 30])
+heard = model.transcribe(np.array(samples, np.float32)[: 16000 * 30])
 print(json.dumps([[one.text, one.t0 / 100, one.t1 / 100] for one in heard]))
 """
 

@@ -22,6 +22,7 @@ import sys
 from typing import IO, Any
 
 from umad.media.limits import MediaLimits
+from umad.media.recognizing import Unreadable
 
 LENGTHS = struct.Struct(">II")
 _PAGE_BYTES = resource.getpagesize()
@@ -141,7 +142,7 @@ def _answer(head: dict[str, Any], data: bytes, limits: MediaLimits) -> bytes:
 
 
 def _image_answer(data: bytes, limits: MediaLimits, *, only_size: bool) -> bytes:
-    from umad.media.images import Unreadable, image_size, read_image  # noqa: PLC0415
+    from umad.media.images import image_size, read_image  # noqa: PLC0415
 
     try:
         if only_size:
@@ -154,7 +155,6 @@ def _image_answer(data: bytes, limits: MediaLimits, *, only_size: bool) -> bytes
 
 
 def _sound_answer(data: bytes, limits: MediaLimits, rate: int, *, only_size: bool) -> bytes:
-    from umad.media.images import Unreadable  # noqa: PLC0415
     from umad.media.sounds import read_sound, sound_size  # noqa: PLC0415
 
     try:

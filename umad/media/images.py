@@ -12,7 +12,7 @@ import numpy as np
 from PIL import AvifImagePlugin, Image, ImageOps, UnidentifiedImageError
 
 from umad.media.limits import MediaLimits
-from umad.media.recognizing import name_of
+from umad.media.recognizing import Unreadable, name_of
 
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
 READ = "PNG, JPEG, WebP, GIF, BMP, TIFF and AVIF"
@@ -29,10 +29,6 @@ _WHITE = (255, 255, 255, 255)
 
 # Its decoder would start threads, which a decoding process may not.
 AvifImagePlugin.DEFAULT_MAX_THREADS = 1
-
-
-class Unreadable(Exception):
-    """The file is refused; the words are for a person."""
 
 
 def image_size(data: bytes, limits: MediaLimits) -> tuple[int, int]:

@@ -1,4 +1,4 @@
-"""Recognizes files by their first bytes, to say what somebody has sent in place of an image.
+"""Recognizes files by their first bytes, to say what was sent in place of an image or a sound.
 
 Not: what decoders make of a file; they look for themselves. Pure.
 """
@@ -23,6 +23,8 @@ _SIGNATURES: tuple[tuple[int, bytes, str], ...] = (
     (0, b"II*\x00", "a TIFF picture"),
     (0, b"MM\x00*", "a TIFF picture"),
     (8, b"WAVE", "a WAV sound"),
+    (8, b"AIFF", "an AIFF sound"),
+    (8, b"AIFC", "an AIFF sound"),
     (0, b"fLaC", "a FLAC sound"),
     (0, b"OggS", "an Ogg sound or video"),
     (0, b"ID3", "an MP3 sound"),
@@ -40,8 +42,12 @@ _TEXTS: tuple[tuple[bytes, str], ...] = (
     (b"https://", "an address and no file"),
     (b"data:", "a data: URL and no file"),
 )
-# Where an SVG's own element is looked for behind its declarations.
-_HEAD_BYTES = 1024
+# So many first bytes are looked at: an SVG's own element comes behind its declarations.
+HEAD_BYTES = 1024
+
+
+class Unreadable(Exception):
+    """The file is refused; the words go behind "this image is" or "this sound is"."""
 
 
 def name_of(data: bytes) -> str:
@@ -49,7 +55,7 @@ def name_of(data: bytes) -> str:
     for at, signature, name in _SIGNATURES:
         if data[at : at + len(signature)] == signature:
             return name
-    head = data[:_HEAD_BYTES].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+    head = data[:HEAD_BYTES].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     for begins, name in _TEXTS:
         if head.startswith(begins):
             return name

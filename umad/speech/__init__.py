@@ -22,9 +22,7 @@ A process of its own can, at once.
     hearing       that process itself; the only module that imports pywhispercpp
     window        one window: what is asked of the transcriber, and what it answers
     recordings    the recordings that are being heard; recording: one, cut into windows
-    reading       the reader's process: any sound file to 16 kHz, one channel; the only module
-                  that imports soundfile
-    resampling    another rate to 16 kHz
+    reading       the reader's process: any sound file to 16 kHz, one channel
     words         words of tokens
 
 Not: which request goes first for whom (the daemon's lanes), nor text models (`umad.engine`).

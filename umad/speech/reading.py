@@ -5,12 +5,10 @@
 stdin is the file itself, opened by the parent; nothing else of the machine is opened after the
 decoder was loaded. stdout gets one line of JSON, then samples as float32 until the recording's end.
 A file may be anybody's: memory, processor time, open files and written bytes have limits, so a
-broken or malicious one ends this process and nothing else. The only module that imports soundfile
-(libsndfile: WAV, AIFF, FLAC, Ogg with Vorbis or Opus, MP3).
+broken or malicious one ends this process and nothing else. Not: decoding (`umad.media.sounds`).
 """
 
 import contextlib
-import importlib
 import json
 import os
 import resource
@@ -18,38 +16,15 @@ import sys
 from collections.abc import Sequence
 from typing import Any, BinaryIO
 
-import numpy as np
-
 from umad.engine.process import die_with_parent
-from umad.speech.resampling import Resampling
+from umad.media.recognizing import HEAD_BYTES, Unreadable
+from umad.speech.window import SAMPLE_RATE
 
-# libsndfile, numpy and a block of the widest file fit several times.
+# libsndfile, numpy and a piece of the widest file fit several times.
 _MEMORY_BYTES = 2 * 2**30
 # A second of processor time decodes minutes, and a whole recording may have hours.
 _CPU_S = 3600
 _FILES = 16
-_BLOCK_S = 4
-_MOST_CHANNELS = 64
-_RATES = range(1000, 768_001)
-_HEAD_BYTES = 16
-KNOWN = "WAV, FLAC, OGG, Opus, MP3 and AIFF"
-MISSING = "sound files need soundfile: pip install 'umad[whisper]'"
-# What people send by mistake, by its first bytes: (offset, bytes, its name).
-_OTHERS: Sequence[tuple[int, bytes, str]] = (
-    (0, b"%PDF", "a PDF"),
-    (0, b"\x89PNG", "an image (PNG)"),
-    (0, b"\xff\xd8\xff", "an image (JPEG)"),
-    (0, b"GIF8", "an image (GIF)"),
-    (0, b"PK\x03\x04", "an archive (ZIP)"),
-    (4, b"ftyp", "an MP4 or M4A container"),
-    (0, b"\x1a\x45\xdf\xa3", "a WebM or Matroska container"),
-    (8, b"AVI ", "a video (AVI)"),
-    (0, b"<", "a text"),
-)
-
-
-class _Refused(Exception):
-    """The file cannot be heard. The message is for whoever sent it."""
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -57,17 +32,18 @@ def main(arguments: Sequence[str]) -> int:
     die_with_parent(os.getppid())
     with open(os.dup(1), "wb", buffering=0) as answer:
         try:
-            library = importlib.import_module("soundfile")
-        except (ImportError, OSError):
-            _say(answer, {"missing": MISSING})
+            from umad.media import sounds  # noqa: F401, PLC0415
+        except (ImportError, OSError) as error:
+            library = getattr(error, "name", None) or "libsndfile"
+            _say(answer, {"missing": library})
             return 1
         _limit()
         try:
-            _decode(library, answer, from_s=int(arguments[0]) / 1000)
-        except _Refused as error:
+            _decode(answer, from_s=int(arguments[0]) / 1000)
+        except Unreadable as error:
             _say(answer, {"refused": str(error)})
         except MemoryError:
-            _say(answer, {"refused": "the file wants more memory than any recording needs"})
+            _say(answer, {"refused": "a file that takes too much memory to decode"})
         except BrokenPipeError:
             return 0  # nobody hears it any more
     return 0
@@ -91,51 +67,26 @@ def _limit() -> None:
             resource.setrlimit(which, (most, most))
 
 
-def _decode(library: Any, answer: BinaryIO, *, from_s: float) -> None:
-    head = os.pread(0, _HEAD_BYTES, 0)
+def _decode(answer: BinaryIO, *, from_s: float) -> None:
+    from umad.media.sounds import Sound  # noqa: PLC0415  # only an extra brings what it imports
+
+    head = os.pread(0, HEAD_BYTES, 0)
     if not head:
-        raise _Refused("the file is empty: there is nothing to hear")
-    try:
-        file = library.SoundFile(0, closefd=False)
-    except (library.LibsndfileError, RuntimeError, TypeError, ValueError):
-        raise _Refused(_why(head)) from None
-    with file:
-        if file.samplerate not in _RATES or not 0 < file.channels <= _MOST_CHANNELS:
-            raise _Refused(
-                f"a file of {file.channels} channels at {file.samplerate} Hz is no recording"
-            )
-        facts = {
-            "seconds": max(0, file.frames) / file.samplerate,
-            "rate": file.samplerate,
-            "channels": file.channels,
-            "format": str(file.format),
-        }
-        _say(answer, facts)
+        raise Unreadable("empty")
+    with Sound(0, head) as sound:
+        _say(answer, {"seconds": sound.frames / sound.rate})
         if from_s:
-            file.seek(min(file.frames, round(from_s * file.samplerate)))
-        resampling = Resampling(file.samplerate)
-        try:
-            while (block := file.read(_BLOCK_S * file.samplerate, "float32", True)).size:
-                _send(answer, resampling.push(block.mean(axis=1, dtype=np.float32)))
-        except (library.LibsndfileError, RuntimeError):
-            # The rest is damaged; what came before it is heard.
-            pass
-        _send(answer, resampling.finish())
+            sound.skip(from_s)
+        # The rest is damaged; what came before it is heard.
+        with contextlib.suppress(Unreadable):
+            for piece in sound.pieces(SAMPLE_RATE):
+                _send(answer, piece.astype("<f4", copy=False).tobytes())
 
 
-def _send(answer: BinaryIO, samples: np.ndarray[Any, np.dtype[np.float32]]) -> None:
-    # Not every decoder keeps to the range, and some make infinities of damaged frames.
-    clean = np.clip(np.nan_to_num(samples, posinf=0.0, neginf=0.0), -1, 1)
-    left = memoryview(clean.astype("<f4", copy=False).tobytes())
+def _send(answer: BinaryIO, data: bytes) -> None:
+    left = memoryview(data)
     while left:
         left = left[answer.write(left) :]
-
-
-def _why(head: bytes) -> str:
-    for offset, beginning, name in _OTHERS:
-        if head[offset : offset + len(beginning)] == beginning:
-            return f"the file is {name}, and no sound file: send {KNOWN}"
-    return f"the file is no sound file, or is damaged: send {KNOWN}"
 
 
 if __name__ == "__main__":

@@ -120,11 +120,13 @@ class Recording:
             facts: dict[str, Any] = json.loads(head or b"")
         except ValueError:
             # It ended without a word: its limits, or a bug of the decoder.
-            raise UnsupportedAudio("the file is damaged: it cannot be decoded") from None
+            raise UnsupportedAudio("this sound is a file that its decoder breaks on") from None
         if "missing" in facts:
-            raise Unsupported(str(facts["missing"]))
+            raise Unsupported(
+                f"sounds cannot be decoded without {facts['missing']}: pip install 'umad[whisper]'"
+            )
         if "refused" in facts:
-            raise UnsupportedAudio(str(facts["refused"]))
+            raise UnsupportedAudio(f"this sound is {facts['refused']}")
         self.total_s = float(facts["seconds"])
         self._check_length(self.total_s)
 
