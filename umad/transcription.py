@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from umad.errors import BadRequest
+from umad.spoken_languages import FOUND_OUT, code_of
 
 MAX_PROMPT_CHARS = 8192
 MAX_LANGUAGE_CHARS = 32
@@ -34,7 +35,7 @@ class TranscribeRequest:
     audio: bytes | None = None
     # None means the first speech model that is loaded.
     model: str | None = None
-    # Such as "en" or "german"; None lets the model find out.
+    # Such as "en", "german" or "pt-BR"; None and "auto" let the model find out.
     language: str | None = None
     # Write English, whatever is spoken.
     translate: bool = False
@@ -48,6 +49,11 @@ class TranscribeRequest:
     app: str | None = None
     deadline_ms: int | None = None
     keep_alive_s: float | None = None
+
+    @property
+    def spoken(self) -> str | None:
+        """The code of the language; None where the model is to find out."""
+        return None if self.language is None else code_of(self.language)
 
     def check(self) -> None:
         """Raise `BadRequest` for a request that no model could answer."""
@@ -65,6 +71,12 @@ class TranscribeRequest:
             )
         if self.language is not None and not 0 < len(self.language) <= MAX_LANGUAGE_CHARS:
             raise BadRequest("language is a code such as en, or a name", field="language")
+        if self.language is not None and self.spoken is None and self.language != FOUND_OUT:
+            raise BadRequest(
+                f"language {self.language!r} is none that Whisper models know; it is a code such "
+                "as en, or a name such as english",
+                field="language",
+            )
         if self.prompt is not None and len(self.prompt) > MAX_PROMPT_CHARS:
             raise BadRequest(
                 f"prompt has {len(self.prompt)} characters, more than {MAX_PROMPT_CHARS}",

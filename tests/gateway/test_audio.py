@@ -116,7 +116,7 @@ def test_verbose_json_has_the_segments_and_words_that_were_asked_for(
     )
 
     assert isinstance(found, TranscriptionVerbose)
-    assert (found.language, found.duration) == ("en", LONG_S)
+    assert (found.language, found.duration) == ("english", LONG_S)
     assert bool(found.segments) == has_segments
     assert bool(found.words) == has_words
     for one in found.segments or []:
@@ -140,7 +140,7 @@ def test_a_translation_says_that_it_is_one(openai: OpenAI, folder: Path) -> None
         model=SPEECH, file=folder / "short.wav", response_format="verbose_json"
     )
 
-    assert found.language == "en"
+    assert found.language == "english"
     assert found.duration == 3.0
     assert found.model_extra is not None
     assert found.model_extra["task"] == "translate"
@@ -218,6 +218,26 @@ def test_a_speech_model_does_not_chat(openai: OpenAI) -> None:
 def test_an_unknown_model_is_404(openai: OpenAI, folder: Path) -> None:
     with pytest.raises(NotFoundError, match="whisper-9"):
         openai.audio.transcriptions.create(model="whisper-9", file=folder / "short.wav")
+
+
+@pytest.mark.parametrize("language", ["en", "English", "en-GB"])
+def test_a_language_is_a_code_or_a_name(
+    openai: OpenAI, folder: Path, text: str, language: str
+) -> None:
+    found = openai.audio.transcriptions.create(
+        model=SPEECH, file=folder / "short.wav", language=language
+    )
+
+    assert found.text == text
+
+
+def test_what_is_no_language_is_named(openai: OpenAI, folder: Path) -> None:
+    with pytest.raises(BadRequestError, match="'klingon' is none") as refused:
+        openai.audio.transcriptions.create(
+            model=SPEECH, file=folder / "short.wav", language="klingon"
+        )
+
+    assert refused.value.param == "language"
 
 
 def test_a_language_that_the_model_does_not_know_is_named(openai: OpenAI, folder: Path) -> None:

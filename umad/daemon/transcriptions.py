@@ -155,7 +155,7 @@ class Transcriptions:
             "path": asked.path,
             "audio": asked.audio,
             "from_s": 0.0,
-            "language": asked.language,
+            "language": asked.spoken,
             "translate": asked.translate,
             "prompt": asked.prompt,
             "context": (),
@@ -188,12 +188,12 @@ class Transcriptions:
             if ended:
                 break
             # The language that was found holds for all of it.
-            found = asked.language or (None if asked.translate else language or None)
+            found = asked.spoken or (None if asked.translate else language or None)
             # A new map: the engine's open call has the old one.
             args = {**args, "from_s": next_s, "context": context, "language": found}
         return Transcript(
             model=live.engine.name,
-            language=language or asked.language or "en",
+            language=language or asked.spoken or "en",
             duration_s=total_s,
             segments=tuple(segments),
         )

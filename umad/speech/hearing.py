@@ -107,11 +107,11 @@ class Hearing:
     # -- what is asked -----------------------------------------------------------------------------
 
     def _language(self, asked: WindowAsked) -> str:
-        if asked.language is None or asked.language == "auto":
+        if asked.language is None:
             return "auto" if self._multilingual else "en"
-        number = int(self._pw.whisper_lang_id(asked.language.lower()))
+        number = int(self._pw.whisper_lang_id(asked.language))
         if number < 0:
-            raise ValueError(f"language {asked.language!r} is none that Whisper knows")
+            raise ValueError(f"language {asked.language!r} is none that this whisper.cpp knows")
         code = str(self._pw.whisper_lang_str(number))
         if code != "en" and not self._multilingual:
             raise ValueError(f"this model knows English alone, not {asked.language!r}")

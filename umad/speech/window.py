@@ -23,7 +23,7 @@ class WindowAsked:
 
     # float32, one channel, 16 kHz.
     samples: bytes
-    # A code or a name; None to find out.
+    # A code; None to find out.
     language: str | None
     translate: bool
     # What somebody wrote to stand before the recording.

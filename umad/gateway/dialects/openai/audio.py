@@ -18,6 +18,7 @@ from umad.gateway.dialects.openai.error_shape import OPENAI
 from umad.gateway.endpoint import Endpoint
 from umad.gateway.gateway_call import GatewayCall, answer
 from umad.gateway.recordings import open_hearing
+from umad.spoken_languages import name_of
 from umad.subtitles import srt, vtt
 from umad.transcription import Heard, Segment, TranscribeRequest, Transcript, TranscriptEvent
 
@@ -87,7 +88,8 @@ def _whole(form: AudioForm, found: Transcript, *, translate: bool) -> Response:
 def _verbose(form: AudioForm, found: Transcript, *, translate: bool) -> dict[str, Any]:
     value: dict[str, Any] = {
         "task": "translate" if translate else "transcribe",
-        "language": found.language,
+        # OpenAI answers with the name, though it asks for a code.
+        "language": name_of(found.language),
         "duration": found.duration_s,
         "text": found.text,
     }
