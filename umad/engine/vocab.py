@@ -144,13 +144,13 @@ class Vocabulary:
                 self._long_before = {key: tokens}
         return tokens
 
-    def tokenize_rendered(self, text: str) -> NDArray[np.int32]:
+    def tokenize_rendered(self, text: str, *, is_first: bool = True) -> NDArray[np.int32]:
         """Token ids of a rendered chat, int32 (n,). Text that the template wrote may hold control
         tokens; a string that was `guard`ed may not. The ends that the model wants are added unless
-        they are there.
+        they are there, or the text goes on behind an image or a sound. is_first: it does not.
         """
         # Most templates write the beginning token themselves. A second one would spoil the answer.
-        begun = bool(self.bos_text) and text.startswith(self.bos_text)
+        begun = not is_first or (bool(self.bos_text) and text.startswith(self.bos_text))
         parts = list(self._plain.parts(text))
         return np.concatenate(
             [np.empty(0, np.int32)]

@@ -35,9 +35,11 @@ from umad.engine.library.choice import is_another
 from umad.engine.mail.emitter import Emitter
 from umad.engine.mail.intake import Intake
 from umad.engine.mail.mailbox import Desk, Mailbox
+from umad.engine.mail.media_intake import MediaIntake
 from umad.engine.mail.step_mail import AheadMail, StepMail
 from umad.engine.mail.step_tally import StepTally
 from umad.engine.media.desk import MediaDesk
+from umad.engine.media.files import MediaFiles
 from umad.engine.media.rows import RowCache
 from umad.engine.sessions.disk import SessionDisk
 from umad.engine.sessions.trials import TriedRunner
@@ -48,6 +50,7 @@ from umad.engine.steps.decode_waits import DecodeWaits
 from umad.engine.steps.loop import StepLoop
 from umad.engine.steps.rehearsal import Rehearsal
 from umad.engine.vocab import Vocabulary
+from umad.media.decoder import MediaDecoder
 from umad.protocol.link import EngineReady, LoadProgress
 from umad.scheduler import Scheduler, SchedulerSpec, TrafficBudget, assemble, guarded_lanes
 from umad.scheduler.costs.step_cost import CostModel
@@ -98,6 +101,10 @@ def serve(options: EngineOptions, link: socket.socket, mailbox: Mailbox) -> None
         # a token.
         company.aside(guidance.prepare)
     guarded = guarded_lanes(options.lanes)
+    rows = RowCache(options.engine.media_bytes)
+    files = None
+    if model.media is not None:
+        files = MediaFiles(model.media, MediaDecoder(), has_rows=rows.__contains__)
     n_cells = model.facts.n_cells
     intake = Intake(
         vocab=vocab,
@@ -113,7 +120,7 @@ def serve(options: EngineOptions, link: socket.socket, mailbox: Mailbox) -> None
         reads_ahead=options.engine.read_ahead,
         adapters=AdapterReader(model.adapters),
         speculates=options.engine.speculate,
-        media=model.facts.media,
+        media=_media_intake(options, model, vocab, files),
     )
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     traffic = _traffic(options, model)
@@ -135,7 +142,7 @@ def serve(options: EngineOptions, link: socket.socket, mailbox: Mailbox) -> None
     vectors = VectorCache(DEFAULT_BYTES if cache_bytes is None else cache_bytes)
     slabs, states = model.slabs(), model.states()
     disk = None if model.parking is None else _disk(model, model.parking, slabs, states, inbox)
-    media = MediaDesk(model.media, RowCache(options.engine.media_bytes), now_ns=clock.now_ns)
+    media = MediaDesk(model.media, rows, now_ns=clock.now_ns)
     runner: StepRunner = model.runner(
         cutter=cutter,
         now_ns=clock.now_ns,
@@ -228,6 +235,8 @@ def serve(options: EngineOptions, link: socket.socket, mailbox: Mailbox) -> None
         model.cost_file.write(model.cost)
     embedder.close()
     media.close()
+    if files is not None:
+        files.close()
     model.close()
 
 
@@ -243,6 +252,19 @@ def _seat(options: EngineOptions) -> BoardSeat:
     seat = BoardSeat.opened(options.board_fd, options.board_seat)
     os.close(options.board_fd)
     return seat
+
+
+def _media_intake(
+    options: EngineOptions, model: OpenModel, vocab: Vocabulary, files: MediaFiles | None
+) -> MediaIntake:
+    """What takes images and sounds in."""
+    return MediaIntake(
+        vocab,
+        kinds=model.facts.media,
+        files=files,
+        encoder=model.media,
+        most_rows=min(options.engine.ubatch, model.batch_tokens),
+    )
 
 
 def _traffic(options: EngineOptions, model: OpenModel) -> StepTraffic:

@@ -12,6 +12,7 @@
     template_process  TemplateProcess: runs it where it can be ended at any moment
     template_child    the process that it runs in
     unseen            words in the place of images and sounds that the model cannot take
+    file_marks        FileMarks: keeps the places of images and sounds through a template
     plain_text        PlainText: keeps what users write from becoming control tokens
 
 Not: parsing replies (`umad.chat`).

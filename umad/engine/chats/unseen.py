@@ -8,7 +8,7 @@ pass over it. What a tool brought is not asked about: an agent goes on without i
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 
-from umad.content import MEDIA_NAMES, MediaFile, joined, pieces_of
+from umad.content import MEDIA_NAMES, MediaFile, PlacedFile, joined, pieces_of
 from umad.conversation import ChatMessage, asked_turn
 from umad.errors import MediaUnsupported
 
@@ -54,10 +54,23 @@ def _turn(turn: ChatMessage, kinds: Collection[str], is_asked: bool) -> ChatMess
     return replace(turn, content=content, media=media)
 
 
+def unreadable(file: MediaFile) -> str:
+    """The words in the place of an earlier turn's file that cannot be read."""
+    return f"[{MEDIA_NAMES[file.kind]} stood here; its file cannot be read]"
+
+
 def stand_in(kind: str, kinds: Collection[str] = ()) -> str:
     """The words in the place of a file that a model with these `kinds` cannot take."""
     why = f"this model {_SENSES[kind]}" if kinds else "this model reads only text"
     return f"[{MEDIA_NAMES[kind]} stood here; {why}]"
+
+
+def placed_in(media: Sequence[tuple[str, bytes, str, int]]) -> tuple[PlacedFile, ...]:
+    """The files of a `Submit` at their places in its prompt."""
+    places = [at for *_, at in media]
+    return tuple(
+        PlacedFile(at=at, file=one) for at, one in zip(places, files_of(media), strict=True)
+    )
 
 
 def files_of(media: Sequence[tuple[str, bytes, str, int]]) -> tuple[MediaFile, ...]:

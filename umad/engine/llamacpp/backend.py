@@ -57,7 +57,7 @@ class LlamaModel:
         if projector is not None and loaded.context is not None:
             asked, found = projector.options, projector.facts
             self.media = Projector(loaded.model, asked, found, now_ns=now_ns)
-            self.facts = replace(loaded.facts, projector=found.as_map())
+            self.facts = replace(loaded.facts, projector=found.as_map(), media=found.kinds)
         self.tokens = loaded.model
         self.embeds = loaded.embeds
         self.cost = loaded.cost

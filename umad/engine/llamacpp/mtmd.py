@@ -24,6 +24,7 @@ from umad.engine.llamacpp import llama
 from umad.engine.llamacpp.library_binding import bound_media
 from umad.engine.llamacpp.library_layout import media_faults
 from umad.engine.llamacpp.library_symbols import MTMD, missing
+from umad.engine.media.encoding import SizedMedium
 from umad.errors import BadConfig
 from umad.media.medium import Medium
 
@@ -118,7 +119,7 @@ class Mtmd:
         self.non_causal = self.vision and bool(lib.mtmd_decode_use_non_causal(self._handle, None))
 
     @contextmanager
-    def chunks(self, medium: Medium, *, pixels: bool) -> Iterator[tuple[Chunk, ...]]:
+    def chunks(self, medium: SizedMedium, *, pixels: bool) -> Iterator[tuple[Chunk, ...]]:
         """Lay a medium out. pixels: whether its runs can be encoded; without, its sizes alone are
         looked at. Raises `LlamaError` where the library refuses it."""
         lib = self._lib
@@ -193,8 +194,9 @@ class Mtmd:
         return places
 
 
-def _data(medium: Medium, kind: Any) -> Any:
+def _data(medium: SizedMedium, kind: Any) -> Any:
     """The bytes of a medium, in place."""
+    assert isinstance(medium, Medium)
     return ctypes.cast(ctypes.c_char_p(medium.data), ctypes.POINTER(kind))
 
 

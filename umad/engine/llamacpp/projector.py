@@ -20,7 +20,7 @@ import numpy as np
 from umad.engine.llamacpp.llama import LlamaError, Model
 from umad.engine.llamacpp.mtmd import NO_LIMITS, Chunk, MediaLimits, Mtmd
 from umad.engine.llamacpp.mtmd import PLACES as PLACES
-from umad.engine.media.encoding import EncodeWork
+from umad.engine.media.encoding import EncodeWork, SizedMedium
 from umad.engine.media.facts import MediaFacts
 from umad.engine.media.gate import EncodeGate
 from umad.engine.media.layout import MediumLayout, RowPiece, TextPiece
@@ -96,7 +96,7 @@ class Projector:
         """Whether its weights are in memory."""
         return self._mtmd is not None
 
-    def layout(self, medium: Medium) -> MediumLayout:
+    def layout(self, medium: SizedMedium) -> MediumLayout:
         """What stands for a medium; as `MediaEncoder` says."""
         if medium.kind not in self.facts.kinds:
             what = "see images" if medium.kind == "image" else "hear sounds"

@@ -6,7 +6,7 @@ stood: its tokens join the prompt (to be computed again), and its text and its s
 replayed without anything being sent. Not: the order of requests (the scheduler).
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, cast
 
 import numpy as np
@@ -20,10 +20,12 @@ from umad.engine.adapters.reading import AdapterReader
 from umad.engine.ahead.turns import AskedTurn
 from umad.engine.chats.chat_template import ChatTemplate, Rendered
 from umad.engine.chats.turn_marks import turn_marks
-from umad.engine.chats.unseen import as_seen, check_seen, files_of
+from umad.engine.chats.unseen import files_of, placed_in
 from umad.engine.constraints.answer_rules import AnswerRules
 from umad.engine.logits.readers import LogitsReader
+from umad.engine.mail.media_intake import PLACE_WORD, MediaIntake, SeenTurns
 from umad.engine.mail.step_mail import Arrival
+from umad.engine.media.prompt import MediaPrompt, of_tokens
 from umad.engine.steps.completion_stream import CompletionStream
 from umad.engine.steps.prompt_scorer import PromptScorer
 from umad.engine.vocab import Vocabulary
@@ -33,6 +35,7 @@ from umad.protocol.link import Emitted, Ended, StepReport, Submit
 from umad.request import FinishReason
 from umad.sampling.detokenizer import Detokenizer
 from umad.sampling.sampler import Sampler
+from umad.scheduler.media.cells import is_text
 from umad.scheduler.scheduled_request import Submission
 from umad.session_names import kept_name
 
@@ -74,15 +77,16 @@ class Intake:
         reads_ahead: bool = False,
         adapters: AdapterReader | None = None,
         speculates: bool = False,
-        media: Collection[str] = (),
+        media: MediaIntake | None = None,
     ) -> None:
         """text_tokens: most positions of one text, prompt and answer together; None for as many as
         there are cells. text_bound: what sets it, for errors that say how to have more.
         marks_turns: tell the scheduler where the turns of a chat end. reads_ahead: keep what is
         needed of a chat to compute its next turn ahead. adapters: None where none are served.
-        speculates: next tokens may be guessed. media: the kinds of files that the model takes.
+        speculates: next tokens may be guessed. media: what takes images and sounds in; None
+        for a model of texts.
         """
-        self._media = media
+        self._media = media or MediaIntake(vocab)
         self._speculates = speculates
         self._adapters = adapters or AdapterReader(None)
         self._vocab = vocab
@@ -102,9 +106,12 @@ class Intake:
     @staticmethod
     def takes_long(submit: Submit) -> bool:
         """True if taking the request in may take longer than a moment: another process renders a
-        chat, a grammar is compiled, a long text is tokenized, an adapter's file is read.
+        chat, a grammar is compiled, a long text is tokenized, an adapter's or a medium's file is
+        read.
         """
-        if submit.constraint is not None or submit.chat is not None or submit.adapters:
+        if submit.constraint is not None or submit.chat is not None:
+            return True
+        if submit.adapters or submit.media:
             return True
         return len(submit.prompt or submit.prompt_ids or ()) + len(submit.resume) > SHORT_CHARS
 
@@ -122,21 +129,21 @@ class Intake:
         if sampling.seed is None or sampling.max_tokens is None:
             raise InternalError("the daemon always sets seed and max_tokens")
         vocab = self._vocab
-        files = files_of(submit.media)
-        if submit.chat is None:
-            check_seen(files, self._media)
         adapters = self._adapters.set_of(submit.adapters) if submit.adapters else None
-        rendered, opening, options = None, "", _NO_OPTIONS
+        rendered, opening, options, seen = None, "", _NO_OPTIONS, None
         is_later = False
         piece = vocab.piece
         if submit.chat is not None:
-            messages, options = from_json(submit.chat, files)
-            messages = as_seen(messages, self._media)
-            rendered = self._template.render(messages, options, vocab.guard, ends=self._marks_turns)
+            messages, options = from_json(submit.chat, files_of(submit.media))
+            seen = self._media.seen(messages, pixels=True)
+            # Ends of turns are places in a text, which a prompt with media is not.
+            ends = self._marks_turns and not seen.media
+            rendered = self._template.render(seen.turns, options, vocab.guard, ends=ends)
             is_later = any(turn.role == "assistant" for turn in messages)
             if options.markup:
                 opening, piece = rendered.opened, vocab.marked_piece
-        prompt = self._prompt(submit, rendered, options)
+        laid = self._prompt(submit, rendered, options, seen)
+        prompt = laid.tokens
         begins_at = invoked_at(adapters, prompt)
         max_new_tokens = sampling.max_tokens
         if sampling.fit:
@@ -151,6 +158,10 @@ class Intake:
             )
         # A resumed completion has drawn a token, so its prompt has been scored.
         n_top = None if submit.resume else sampling.prompt_logprobs
+        if n_top is not None and laid.spans:
+            raise BadRequest(
+                "a prompt with images or sounds has no log-probabilities", field="prompt_logprobs"
+            )
         if n_top is not None and prompt.size * max(1, n_top) > MOST_PROMPT_LOGPROBS:
             raise PromptTooLong(
                 f"{prompt.size} prompt tokens with {n_top} alternatives each are more than "
@@ -170,8 +181,8 @@ class Intake:
                 seed=sampling.seed,
                 n_vocab=vocab.n_vocab,
                 eog=vocab.eog,
-                history=tokens,
-                n_prompt=prompt.size,
+                history=tokens[is_text(tokens)] if laid.spans else tokens,
+                n_prompt=int(is_text(prompt).sum()) if laid.spans else prompt.size,
             ),
             detokenizer=Detokenizer(piece, stops=sampling.stop),
             eog=vocab.eog,
@@ -195,7 +206,7 @@ class Intake:
         turn = None
         # Nothing is computed ahead under adapters, because nobody holds them in memory by then.
         reads_ahead = self._reads_ahead and submit.lane in self._guarded and adapters is None
-        if reads_ahead and submit.chat is not None:
+        if reads_ahead and submit.chat is not None and not laid.spans:
             turn = AskedTurn(
                 chat=submit.chat,
                 opening=opening,
@@ -207,6 +218,7 @@ class Intake:
             stream=stream,
             turn=turn,
             adapters=adapters,
+            media=laid.runs,
             admission=Submission(
                 rid=submit.rid,
                 tokens=tokens,
@@ -228,8 +240,13 @@ class Intake:
                 leaves_nothing=submit.leaves_nothing,
                 scores_prompt=n_top is not None,
                 marks=marks,
-                # A client that reads its rows of logits gets one row a step.
-                speculates=self._speculates and submit.speculate and submit.logits is None,
+                spans=laid.spans,
+                # A client that reads its rows of logits gets one row a step. Guesses look into
+                # the prompt's tokens, and rows have none.
+                speculates=self._speculates
+                and submit.speculate
+                and submit.logits is None
+                and not laid.spans,
                 forced=None if stream.mask is None else stream.mask.forced,
             ),
         )
@@ -266,40 +283,54 @@ class Intake:
         if chat is None:
             return prompt
         messages, options = from_json(chat, files_of(media))
-        messages = as_seen(messages, self._media)
-        rendered = self._template.render(messages, options, self._vocab.guard)
+        seen = self._media.seen(messages, pixels=False)
+        rendered = self._template.render(seen.turns, options, self._vocab.guard)
         self._check_size(rendered.text)
-        ids = self._chat_prompt(rendered, options)
+        ids = self._chat_prompt(rendered, options, seen).tokens
         self._check_length(ids.size)
-        text = self._vocab.unguarded(rendered.text)
+        text = self._vocab.unguarded(seen.marks.replaced(rendered.text, PLACE_WORD))
         return {**prompt, "text": text, "ids": ids.tolist()}
 
-    def _chat_prompt(self, rendered: Rendered, options: ChatOptions) -> NDArray[np.int32]:
+    def _chat_prompt(
+        self, rendered: Rendered, options: ChatOptions, seen: SeenTurns
+    ) -> MediaPrompt:
         vocab = self._vocab
+        earlier = vocab.checked(options.context, field="context") if options.context else None
+        if seen.media:
+            return self._media.of_chat(seen, rendered.text, earlier)
         ids = vocab.tokenize_rendered(rendered.text)
-        if not options.context:
-            return ids
-        earlier = vocab.checked(options.context, field="context")
+        if earlier is None:
+            return of_tokens(ids)
         # The beginning token stands before the earlier conversation already.
-        return np.concatenate([earlier, vocab.without_bos(ids)])
+        return of_tokens(np.concatenate([earlier, vocab.without_bos(ids)]))
 
     def _prompt(
-        self, submit: Submit, rendered: Rendered | None, options: ChatOptions
-    ) -> NDArray[np.int32]:
+        self,
+        submit: Submit,
+        rendered: Rendered | None,
+        options: ChatOptions,
+        seen: SeenTurns | None,
+    ) -> MediaPrompt:
         vocab = self._vocab
         if submit.prompt_ids is not None:
             self._check_length(len(submit.prompt_ids))
-            prompt = vocab.checked(submit.prompt_ids)
-        elif rendered is not None:
+            prompt = of_tokens(vocab.checked(submit.prompt_ids))
+        elif rendered is not None and seen is not None:
             self._check_size(rendered.text)
-            prompt = self._chat_prompt(rendered, options)
+            prompt = self._chat_prompt(rendered, options, seen)
         else:
             text = submit.prompt or ""
             self._check_size(text)
-            prompt = vocab.tokenize(text, special=submit.special, with_ends=True)
-        if not prompt.size:
+            prompt = self._media.of_text(
+                text,
+                placed_in(submit.media),
+                lambda piece, is_first: vocab.tokenize(
+                    piece, special=submit.special, with_ends=is_first
+                ),
+            )
+        if not prompt.tokens.size:
             raise BadRequest("the prompt has no tokens", field="prompt")
-        self._check_length(prompt.size)
+        self._check_length(prompt.tokens.size)
         return prompt
 
     def _check_size(self, text: str) -> None:

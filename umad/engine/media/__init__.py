@@ -3,6 +3,7 @@
     layout    MediumLayout: what stands for a medium in a prompt, as text tokens and runs of rows
     rows      RowCache: encoded rows, kept for the next turn about the same medium
     prompt    MediaPrompt: texts and media of a prompt as numbers of cells
+    files     MediaFiles: files of requests to layouts, and to pixels where rows have to be made
     gate      EncodeGate: holds a running encoder between two nodes of its graph
     facts     MediaFacts: what a model with its projector can see and hear
     desk      MediaDesk: the media of live requests, and the encoding that is under way

@@ -7,26 +7,31 @@ last, and after that kept for later requests (`RowCache`).
 Not: when anything runs (`umad.scheduler.media`). Owner: the step thread.
 """
 
+import logging
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from umad.engine.media.encoding import EncodeWork, MediaEncoder
+from umad.engine.media.files import FileMedium
 from umad.engine.media.layout import RowPiece
 from umad.engine.media.rows import RowCache, RowKey, Rows
 from umad.errors import InternalError, UmadError
 from umad.media.medium import Medium
 from umad.media_slices import EncodeTurn, RowSlice
-from umad.units import NS_PER_MS
+from umad.units import MS_PER_S, NS_PER_MS
+
+log = logging.getLogger("umad.engine")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class MediumRun:
     """One run of rows of a request."""
 
-    medium: Medium
+    medium: Medium | FileMedium
     piece: RowPiece
     key: RowKey
 
@@ -60,6 +65,7 @@ class _Work:
     work: EncodeWork
     key: RowKey
     n_rows: int
+    kind: str
 
 
 class MediaDesk:
@@ -75,6 +81,9 @@ class MediaDesk:
         # The runs whose rows are held: (request, run).
         self._held: dict[tuple[int, int], RowKey] = {}
         self._work: _Work | None = None
+        # A file that is decoded once more, since its pixels were not kept.
+        self._decoding: tuple[tuple[int, int], Future[Medium]] | None = None
+        self._decoders = ThreadPoolExecutor(1, thread_name_prefix="umad-pixels")
 
     def take(self, rid: int, runs: Sequence[MediumRun]) -> None:
         """A request has come."""
@@ -95,8 +104,8 @@ class MediaDesk:
         """Give the encoder its turn."""
         began_ns = self._now_ns()
         try:
-            if self._work is None:
-                self._begin(turn)
+            if self._work is None and not self._begin(turn):
+                return Turned(ns=self._now_ns() - began_ns)
             assert self._work is not None
             is_done = self._work.work.go_on(int(turn.ms * NS_PER_MS))
             if is_done:
@@ -133,16 +142,38 @@ class MediaDesk:
     def close(self) -> None:
         """Give everything back. What is being encoded is encoded to its end first."""
         self._end()
+        self._decoders.shutdown(cancel_futures=True)
         if self._encoder is not None:
             self._encoder.close()
 
-    def _begin(self, turn: EncodeTurn) -> None:
+    def _begin(self, turn: EncodeTurn) -> bool:
+        """Begin an encoding. False where its pixels are not there yet."""
         runs = self._runs.get(turn.rid)
         if runs is None or self._encoder is None:
             raise InternalError("a medium is to be encoded that no request has")
         run = runs[turn.run]
-        work = self._encoder.begin(run.medium, run.piece.index)
-        self._work = _Work(work, run.key, run.piece.n_rows)
+        medium = self._pixels(turn, run.medium)
+        if medium is None:
+            return False
+        work = self._encoder.begin(medium, run.piece.index)
+        self._work = _Work(work, run.key, run.piece.n_rows, medium.kind)
+        return True
+
+    def _pixels(self, turn: EncodeTurn, medium: Medium | FileMedium) -> Medium | None:
+        """The pixels of a medium, if they come within the turn."""
+        if isinstance(medium, Medium) or medium.medium is not None:
+            return medium if isinstance(medium, Medium) else medium.medium
+        if self._decoding is None or self._decoding[0] != (turn.rid, turn.run):
+            self._decoding = (turn.rid, turn.run), self._decoders.submit(medium.decoded)
+        try:
+            decoded = self._decoding[1].result(turn.ms / MS_PER_S)
+        except TimeoutError:
+            return None
+        except UmadError:
+            self._decoding = None
+            raise
+        self._decoding = None
+        return decoded
 
     def _keep(self, turn: EncodeTurn, done: _Work) -> None:
         rows = done.work.rows()
@@ -151,10 +182,21 @@ class MediaDesk:
         # It counts as looked for once, however many turns it took.
         self.cache.take(done.key)
         self.cache.put(done.key, rows)
+        log.info("medium encoded kind=%s rows=%d", done.kind, done.n_rows)
         if turn.rid in self._runs:
             self._held[(turn.rid, turn.run)] = done.key
+            self._drop_pixels(self._runs[turn.rid], turn.run)
         else:
             self.cache.leave(done.key)
+
+    @staticmethod
+    def _drop_pixels(runs: tuple[MediumRun, ...], run: int) -> None:
+        """Give up the pixels of a medium with its last run, which was encoded."""
+        medium = runs[run].medium
+        if isinstance(medium, FileMedium) and all(
+            one.medium is not medium for one in runs[run + 1 :]
+        ):
+            medium.drop()
 
     def _let_go(self, rid: int, run: int) -> None:
         key = self._held.pop((rid, run), None)

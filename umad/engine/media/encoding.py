@@ -5,7 +5,24 @@ from typing import Protocol
 from umad.engine.media.facts import MediaFacts
 from umad.engine.media.layout import MediumLayout
 from umad.engine.media.rows import Rows
-from umad.media.medium import Medium
+from umad.media.medium import Medium, MediumKind
+
+
+class SizedMedium(Protocol):
+    """The sizes of a medium, whether or not its pixels are at hand; as in `Medium`."""
+
+    @property
+    def kind(self) -> MediumKind: ...
+    @property
+    def content_id(self) -> str: ...
+    @property
+    def width(self) -> int: ...
+    @property
+    def height(self) -> int: ...
+    @property
+    def samples(self) -> int: ...
+    @property
+    def rate(self) -> int: ...
 
 
 class EncodeWork(Protocol):
@@ -32,7 +49,7 @@ class MediaEncoder(Protocol):
     # Everything that rows depend on besides the medium.
     rows_by: str
 
-    def layout(self, medium: Medium) -> MediumLayout:
+    def layout(self, medium: SizedMedium) -> MediumLayout:
         """What stands for a medium in a prompt; no pixel is read. Any thread. Raises `BadRequest`
         for a medium that the model cannot take."""
         ...

@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from umad.engine.media.desk import MediumRun
-from umad.engine.media.encoding import MediaEncoder
+from umad.engine.media.encoding import MediaEncoder, SizedMedium
+from umad.engine.media.files import FileMedium
 from umad.engine.media.layout import RowPiece, TextPiece
 from umad.engine.media.rows import RowKey
 from umad.errors import BadRequest
@@ -31,8 +32,16 @@ class MediaPrompt:
     runs: tuple[MediumRun, ...]
 
 
+def of_tokens(tokens: NDArray[np.int32]) -> MediaPrompt:
+    """A prompt without media."""
+    return MediaPrompt(tokens=tokens, spans=(), runs=())
+
+
 def laid_out(
-    parts: Sequence[NDArray[np.int32] | Medium], encoder: MediaEncoder, *, most_rows: int
+    parts: Sequence[NDArray[np.int32] | Medium | FileMedium],
+    encoder: MediaEncoder,
+    *,
+    most_rows: int,
 ) -> MediaPrompt:
     """Lay a prompt out. parts: tokens and media in order. most_rows: the most rows that one
     micro-batch computes. Raises `BadRequest` for a medium that the model cannot take, or with
@@ -43,16 +52,18 @@ def laid_out(
     runs: list[MediumRun] = []
     at = 0
     for part in parts:
-        if not isinstance(part, Medium):
+        if not isinstance(part, Medium | FileMedium):
             tokens.append(part)
             at += part.size
             continue
-        for piece in encoder.layout(part).pieces:
+        shape = part if isinstance(part, Medium) else part.shape
+        layout = encoder.layout(part) if isinstance(part, Medium) else part.layout
+        for piece in layout.pieces:
             if isinstance(piece, TextPiece):
                 tokens.append(piece.tokens)
             else:
-                _check(part, piece, most_rows)
-                key = RowKey(part.content_id, piece.index, encoder.rows_by)
+                _check(shape, piece, most_rows)
+                key = RowKey(shape.content_id, piece.index, encoder.rows_by)
                 name = f"{key.content_id} {key.index} {key.projector}"
                 tokens.append(stand_ins(name, piece.n_rows, piece.n_positions))
                 spans.append(
@@ -68,7 +79,7 @@ def laid_out(
     return MediaPrompt(tokens=whole, spans=tuple(spans), runs=tuple(runs))
 
 
-def _check(medium: Medium, piece: RowPiece, most_rows: int) -> None:
+def _check(medium: SizedMedium, piece: RowPiece, most_rows: int) -> None:
     if not piece.causal and piece.n_rows > most_rows:
         raise BadRequest(
             f"this {medium.kind} has {piece.n_rows} rows, which are computed at once, and a "
