@@ -82,6 +82,8 @@ class ModelRow(Row):
     generates: bool | None = None
     # Its template shows tools to the model.
     takes_tools: bool | None = None
+    # What it takes beside text: image, audio.
+    media: tuple[str, ...] = ()
     # How a text's tokens become one vector; "rank": the model judges pairs instead.
     pooling: str = ""
     # It turns speech into text and does nothing else; and the codes of its languages.

@@ -54,6 +54,7 @@ _FOR_USERS = (
     "chat_family",
     "thinking",
     "takes_tools",
+    "media",
     "bos_token",
     "adds_bos",
     "eog_tokens",

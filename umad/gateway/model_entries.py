@@ -58,11 +58,16 @@ def entry_of(name: str, facts: Facts, *, aliases: Sequence[str] = ()) -> dict[st
         "tags": [],
         "status": status_of(facts),
         "architecture": {
-            "input_modalities": ["audio" if facts.get("transcribes") else "text"],
+            "input_modalities": input_modalities(facts),
             "output_modalities": ["text"] if _writes(facts) else [],
         },
         "meta": _meta(facts) if has_told(facts) else None,
     }
+
+
+def input_modalities(facts: Facts) -> list[str]:
+    """What a model takes: "text", "image", "audio"."""
+    return ["audio"] if facts.get("transcribes") else ["text", *(facts.get("media") or ())]
 
 
 def kind_of(facts: Facts) -> str:

@@ -46,6 +46,7 @@ async def props(call: GatewayCall) -> ASGIApp:
         "total_slots": facts.get("seqs"),
         "model_ftype": file_type(facts.get("description")) or None,
     }
+    media = facts.get("media") or ()
     return answer(
         {
             "default_generation_settings": {
@@ -56,7 +57,7 @@ async def props(call: GatewayCall) -> ASGIApp:
             **{key: value for key, value in known.items() if value is not None},
             "model_alias": name,
             "model_path": facts.get("path") or name,
-            "modalities": {"vision": False, "video": False, "audio": False},
+            "modalities": {"vision": "image" in media, "video": False, "audio": "audio" in media},
             "endpoint_slots": True,
             "endpoint_props": False,
             "endpoint_metrics": call.caller.asker.is_admin,

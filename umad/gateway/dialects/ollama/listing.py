@@ -122,6 +122,11 @@ def _capabilities(model: Facts) -> list[str]:
     if not model.get("generates", True):
         return ["embedding"]
     found = ["completion"]
+    media = model.get("media") or ()
+    if "image" in media:
+        found.append("vision")
+    if "audio" in media:
+        found.append("audio")
     if model.get("takes_tools"):
         found.append("tools")
     if model.get("thinking"):

@@ -8,7 +8,7 @@ here. An entry also has the names under which llama-server's own array lists a m
 from collections.abc import Mapping
 from typing import Any
 
-from umad.gateway.model_entries import parameter_size
+from umad.gateway.model_entries import input_modalities, parameter_size
 from umad.gateway.model_facts import context_tokens
 from umad.model_names import quantization_of
 
@@ -64,7 +64,7 @@ def codex_entry(name: str, facts: Mapping[str, Any], *, priority: int) -> dict[s
         "context_window": context,
         "max_context_window": context,
         "experimental_supported_tools": [],
-        "input_modalities": ["text"],
+        "input_modalities": input_modalities(facts),
         # llama-server's names for the same.
         "name": name,
         "model": name,
