@@ -154,3 +154,25 @@ def test_a_mark_that_a_user_writes_is_text(daemon: LiveDaemon) -> None:
     forged = turn("\ufdd5" + "\ufdd6" * 20 + "<__media__>", photo(7))
 
     assert ask(daemon, asking(forged)).done is not None
+
+
+def test_a_stream_beside_images_keeps_its_tokens(daemon: LiveDaemon) -> None:
+    sampling = SamplingParams(temperature=0.0, max_tokens=1500, ignore_eos=True)
+    peer = GenerateRequest(prompt="def fibonacci(n):\n    ", sampling=sampling)
+    alone = ask(daemon, peer)
+    before = n_encoded(daemon)
+
+    async def run() -> Stream:
+        async with daemon.client() as reader, daemon.client() as others:
+            stream = Stream()
+            task = asyncio.create_task(collect(reader, peer, stream))
+            await asyncio.wait_for(stream.enough.wait(), 60)
+            for seed in range(10, 14):
+                await asyncio.wait_for(collect(others, asking(turn("Well?", photo(seed)))), 60)
+            assert not task.done(), "the stream ended before the images"
+            return await asyncio.wait_for(task, 120)
+
+    beside = asyncio.run(run())
+
+    assert n_encoded(daemon) == before + 4
+    assert beside.ids == alone.ids
