@@ -101,3 +101,30 @@ def test_an_error_names_the_models_that_can_be_asked() -> None:
 
     assert named.message.endswith("; seer and all here can be asked about an image")
     assert named.field == error.field
+
+
+def test_an_image_that_ends_its_engine_twice_is_refused_by_name_and_no_other_stream_is_lost(
+    serve: Serve,
+) -> None:
+    async def test() -> None:
+        async with serve(FakeModel(media=("image",))) as house:
+            wire, other = await house.connect(), await house.connect()
+            beside = ChatMessage(role="user", content="a b c d")
+            sampling = SamplingParams(seed=1, max_tokens=400)
+            peer = GenerateRequest(messages=(beside,), sampling=sampling)
+            going_on = asyncio.create_task(other.stream(Generate(id=1, request=peer)))
+
+            poisoned = await wire.stream(asks(1, picture("crash@1")))
+            again = await wire.stream(asks(2, picture("What is it?")))
+            another = await wire.stream(asks(3, picture("What is it?", b"another")))
+            peers = await going_on
+
+            for refused in (poisoned, again):
+                assert isinstance(refused.failed, Failed)
+                assert refused.failed.code == "bad_media"
+                assert refused.failed.field == "messages[0].content[1]"
+            assert isinstance(another.done, Done)
+            assert isinstance(peers.done, Done)
+            assert peers.done.usage.completion_tokens == 400
+
+    run(test())

@@ -189,3 +189,16 @@ def test_a_medium_at_the_very_end_is_refused(tmp_path: Path) -> None:
     with pytest.raises(BadRequest, match="a text must follow"):
         loop.submit(1, BEFORE, FAMILIES["ultravox"][1]())
     loop.close()
+
+
+def test_an_engine_tells_which_medium_it_computes_before_it_does(tmp_path: Path) -> None:
+    loop = loop_of(tmp_path, "gemma3")
+    medium = image()
+    told: list[str] = []
+    loop.desk.tell = told.append
+
+    loop.answer(1, BEFORE, medium, AFTER)
+    loop.close()
+
+    # Once for the encoder, and once for its rows.
+    assert told == [medium.content_id, "", medium.content_id, ""]

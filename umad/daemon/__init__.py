@@ -37,6 +37,7 @@ continues each stream where it stopped.
     fanout         carries engines' news to the clients it concerns (the hot path)
     supervisor     the table of models; keeper: one engine over any number of processes
     meant_models   finds the engine or the file that a client means by a model's name
+    media_deaths   refuses an image or a sound that an engine died at twice
     senses         names a model that takes images, where another one was asked about one
     engine_events  the interface through which keepers report; watchdog: finds a hanging engine
     crashes        decides whether a dead engine is started again, and a failed load tried again

@@ -22,6 +22,7 @@ from umad.daemon.engine import Engine
 from umad.daemon.generation import LiveGeneration, Recipient, ServingEngine
 from umad.daemon.identity import BY_MOVE, own_process
 from umad.daemon.journal import JournalEntry
+from umad.daemon.media_deaths import MediaDeaths
 from umad.errors import DeadlineExceeded, QueueFull, UmadError, UnknownRequest
 from umad.metrics.scorecard import Scorecard
 from umad.protocol.lifecycle import FINAL, LifecycleEvent
@@ -57,6 +58,7 @@ class Completions:
         # Numbers of the completions that the scorecard counts; no number is used twice.
         self.rids = itertools.count(1)
         self._names = itertools.count(1)
+        self.media_deaths = MediaDeaths()
         self._unflushed: list[Recipient] = []
         self._idle: asyncio.Future[None] | None = None
 
@@ -107,6 +109,9 @@ class Completions:
         if adapters:
             first = replace(first, adapters=adapters)
         others_bytes = sum(one.journal.prompt_bytes for one in self._engines if one is not engine)
+        refusal = self.media_deaths.refusal(engine.name, first)
+        if refusal is not None:
+            raise refusal
         journal.check_room(first, request.n, others_bytes=others_bytes)
         self._shares.check(asker.owner or app, request.n, app=app)
         self._check_unread(recipient, app, asker.owner or app, request.n)

@@ -58,16 +58,26 @@ class Fanout:
         """Let its completions wait for the next process, and end those with nothing left to do."""
         now_ns = self._clock.now_ns()
         engine.waits = {}
+        if self._completions.media_deaths.died(engine.name):
+            self._refuse_media(engine)
         for ended in engine.journal.engine_lost():
             entry = engine.journal.get(ended.rid)
             if entry is not None:
                 self._completions.end(entry, ended, now_ns)
         self._completions.flush()
 
+    def _refuse_media(self, engine: Engine) -> None:
+        """End the requests with a medium that the engine died at again."""
+        for entry in list(engine.journal):
+            refusal = self._completions.media_deaths.refusal(engine.name, entry.submit)
+            if refusal is not None:
+                self._completions.fail(entry.owner, refusal)
+
     def engine_gave_way(self, engine: Engine) -> None:
         """Let its completions wait for the next process. Their pauses are no waits that the guard
         could have kept short.
         """
+        self._completions.media_deaths.computes(engine.name, "")
         self.engine_died(engine)
         for entry in engine.journal:
             if entry.ids and entry.state is not LifecycleState.PAUSED:
@@ -151,6 +161,8 @@ class Fanout:
             if report.stats.waits is not None:
                 engine.waits = report.stats.waits
             scorecard.step(engine.name, report.stats)
+        if report.medium is not None:
+            completions.media_deaths.computes(engine.name, report.medium)
         for prefilled in report.prefilled:
             self._prefilled(engine, prefilled, now_ns)
         for scored in report.scored:

@@ -51,7 +51,7 @@ from umad.engine.steps.loop import StepLoop
 from umad.engine.steps.rehearsal import Rehearsal
 from umad.engine.vocab import Vocabulary
 from umad.media.decoder import MediaDecoder
-from umad.protocol.link import EngineReady, LoadProgress
+from umad.protocol.link import EngineReady, LoadProgress, StepReport
 from umad.scheduler import Scheduler, SchedulerSpec, TrafficBudget, assemble, guarded_lanes
 from umad.scheduler.costs.step_cost import CostModel
 from umad.scheduler.embeds.queue import is_short
@@ -143,6 +143,7 @@ def serve(options: EngineOptions, link: socket.socket, mailbox: Mailbox) -> None
     slabs, states = model.slabs(), model.states()
     disk = None if model.parking is None else _disk(model, model.parking, slabs, states, inbox)
     media = MediaDesk(model.media, rows, now_ns=clock.now_ns)
+    media.tell = lambda content_id: emitter.put(StepReport(medium=content_id))
     runner: StepRunner = model.runner(
         cutter=cutter,
         now_ns=clock.now_ns,

@@ -244,6 +244,7 @@ _CHECKS: dict[type, Mapping[str, Check]] = {
         "stats": _is_stats,
         "solo_ms": _is_time_ms,
         "carried": _is_carried,
+        "medium": _is_word_or_none,
     },
     EngineReply: {"call": _is_count, "error": _is_error},
     LoadProgress: {"share": _is_share},

@@ -276,11 +276,12 @@ class StepReport:
     logits: tuple[tuple[int, int], ...] = ()
     # Not every report has them.
     stats: StepStats | None = None
-    # The time its readers would have waited for the step with its interactive work alone; 0 where
-    # it had none.
+    # How long its readers would have waited for its interactive work alone; 0 for none of that.
     solo_ms: float = 0.0
     # What else the step carried, in bits of `umad.step`; 0 for nothing.
     carried: int = 0
+    # The medium computed from now on (`Medium.content_id`), "" for none; None: no news of it.
+    medium: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

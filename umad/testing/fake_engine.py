@@ -13,6 +13,7 @@ A prompt is a list of words, one token each. These make it misbehave when token 
     gate@N       wait with token N until the file `FakeModel.gate` is there
 """
 
+import hashlib
 import json
 import os
 import select
@@ -212,6 +213,8 @@ class FakeEngine:
             if at and not (order.endswith("_once") and stream.resumed):
                 stream.orders[int(number)] = order.removesuffix("_once")
         self._streams[submit.rid] = stream
+        for file in files:
+            self.send(StepReport(medium=hashlib.sha256(file.data).hexdigest()))
 
     def _step(self) -> None:
         emitted: list[Emitted] = []

@@ -75,6 +75,9 @@ class MediaDesk:
         self, encoder: MediaEncoder | None, cache: RowCache, *, now_ns: Callable[[], int]
     ) -> None:
         self._encoder = encoder
+        # Told of the medium that is about to be computed, and "" once it is done: if the process
+        # ends between, it is known why.
+        self.tell: Callable[[str], None] = lambda _: None
         self.cache = cache
         self._now_ns = now_ns
         self._runs: dict[int, tuple[MediumRun, ...]] = {}
@@ -125,6 +128,7 @@ class MediaDesk:
             if not self.cache.take(run.key):
                 raise InternalError("rows of a medium are to be computed and are not there")
             self._held[held] = run.key
+        self.tell(run.key.content_id)
         part = slice(piece.offset, piece.offset + piece.n_cells)
         places = run.piece.places
         return LaidRows(
@@ -135,6 +139,7 @@ class MediaDesk:
 
     def laid(self, piece: RowSlice) -> None:
         """The rows of a slice were computed."""
+        self.tell("")
         runs = self._runs.get(piece.rid)
         if runs is not None and piece.offset + piece.n_cells == runs[piece.run].piece.n_rows:
             self._let_go(piece.rid, piece.run)
@@ -155,6 +160,7 @@ class MediaDesk:
         medium = self._pixels(turn, run.medium)
         if medium is None:
             return False
+        self.tell(run.key.content_id)
         work = self._encoder.begin(medium, run.piece.index)
         self._work = _Work(work, run.key, run.piece.n_rows, medium.kind)
         return True
@@ -207,3 +213,4 @@ class MediaDesk:
         if self._work is not None:
             self._work.work.close()
             self._work = None
+            self.tell("")
