@@ -86,8 +86,9 @@ def test_a_real_daemon_fills_every_attribute(daemon: LiveDaemon) -> None:
         card = other.metrics()
         loaded = other.load("nano")
 
-    assert unread(request) == set()
-    assert unread(model) == {"presets"}  # they are told where they are asked for
+    assert unread(request) == {"done_s", "total_s"}  # of recordings
+    # Presets are told where they are asked for, languages by models that hear.
+    assert unread(model) == {"presets", "languages"}
     assert unread(card) == {"tokens"}  # of lanes and apps
     assert unread(card.lanes["interactive"]) == set()
     assert unread(card.models["nano"]) == {"tokens", "window_s", "models"}

@@ -37,6 +37,8 @@ ROUTES: dict[str, str] = {
     "DELETE /v1/responses/{id}": OWN,
     "GET /v1/responses/{id}/input_items": OWN,
     "POST /v1/embeddings": ANYBODY,
+    "POST /v1/audio/transcriptions": ANYBODY,
+    "POST /v1/audio/translations": ANYBODY,
     "POST /v1/rerank": ANYBODY,
     "POST /rerank": ANYBODY,
     "POST /v1/reranking": ANYBODY,
