@@ -51,7 +51,8 @@ def test_the_cpu_of_a_server_is_that_of_all_processes_below_it() -> None:
     finally:
         parent.communicate(b"\n", timeout=60)
 
-    assert whole_s - (own.user + own.system) >= 0.29
+    # Clock ticks are hundredths, and their difference is one only when rounded.
+    assert round(whole_s - (own.user + own.system), 2) >= 0.29
 
 
 def test_a_table_has_one_sample_for_each_repetition() -> None:
