@@ -50,6 +50,9 @@ from umad.units import NS_PER_MS
 
 log = logging.getLogger("umad.engine")
 
+# A file of this size is packed in about a second of one core.
+PACKED_SOON_BYTES = 2**30
+
 _Result = TypeVar("_Result")
 
 
@@ -118,9 +121,11 @@ def load(
     if company is not None:
         company.keeps_threads = keeps_threads(devices)
     compute_aside = _here if company is None else company.compute_aside
-    # Weights that are copied or packed take too long for a part: beside a chat that does not end, a
-    # load on idle cores alone could fail for its length.
-    is_short = options.engine.mmap and not options.engine.repack
+    # Weights that are copied, or many that are packed, take too long for a part: beside a chat that
+    # does not end, a load on idle cores alone could fail for its length.
+    file_bytes = sum(one.file_bytes for one in fitting.headers)
+    packs_much = options.engine.repack and file_bytes > PACKED_SOON_BYTES
+    is_short = options.engine.mmap and not packs_much
     model, context = (compute_aside if is_short else _here)(lambda: _open(options.engine, fitting))
     if options.engine.mlock:
         say_what_is_locked(model, devices)
