@@ -14,6 +14,7 @@ import importlib.util
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -96,7 +97,9 @@ def zoo() -> tuple[Fixture, ...]:
                 if old != folder:
                     shutil.rmtree(old)
             _compile(program)
-        listed = subprocess.run([program], capture_output=True, text=True, check=True).stdout
+        listed = subprocess.run(
+            [program], capture_output=True, text=True, check=True, env=_environment()
+        ).stdout
         made = []
         for line in listed.splitlines():
             architecture, variant = line.split()
@@ -115,18 +118,28 @@ def _fingerprint() -> str:
 def _compile(program: Path) -> None:
     """Link against the library that the engine loads, so that nothing of llama.cpp is built."""
     sources = peers.source()
-    found = importlib.util.find_spec("llama_cpp")
-    if found is None or found.origin is None:
-        raise BenchError("llama-cpp-python is not installed")
-    library = Path(found.origin).parent / "lib"
+    library = _library()
     compiler = os.environ.get("CXX", "c++")
     scratch = program.with_suffix(".new")
     command = [compiler, "-std=c++17", "-O1", "-w", str(_SOURCE), "-o", str(scratch)]
     for part in ("include", "src", "ggml/include", "common", "vendor", "tests"):
         command += ["-I", str(sources / part)]
-    command += [f"-L{library}", f"-Wl,-rpath,{library}", *(f"-l{one}" for one in _LIBRARIES)]
+    command += [f"-L{library}", *(f"-l{one}" for one in _LIBRARIES)]
     subprocess.run(command, check=True)
     scratch.rename(program)
+
+
+def _library() -> Path:
+    found = importlib.util.find_spec("llama_cpp")
+    if found is None or found.origin is None:
+        raise BenchError("llama-cpp-python is not installed")
+    return Path(found.origin).parent / "lib"
+
+
+def _environment() -> dict[str, str]:
+    """The library of this environment. The program may outlive the one that it was linked in."""
+    name = "DYLD_LIBRARY_PATH" if sys.platform == "darwin" else "LD_LIBRARY_PATH"
+    return {**os.environ, name: str(_library())}
 
 
 def _made(
@@ -147,6 +160,7 @@ def _made(
             errors="replace",
             timeout=_ONE_S,
             check=False,
+            env=_environment(),
         )
         if run.returncode:
             refused.write_text(_last_words(run.stderr))
