@@ -21,8 +21,11 @@ def taken(path: Path, max_seqs: int) -> tuple[int, int, int]:
     reckoned to take in all."""
     with engine(path, ctx_size=CONTEXT_TOKENS, max_seqs=max_seqs) as running:
         facts = running.ready()
+        # The rehearsal touches more or less of what steps work in, by the time it had. A long
+        # prompt touches all of it.
         ids = prompts(facts["n_vocab"])[0]
-        running.generate(1, prompt_ids=ids, max_tokens=4, ignore_eos=True)
+        long = [*ids] * (CONTEXT_TOKENS // 2 // len(ids))
+        running.generate(1, prompt_ids=long, max_tokens=4, ignore_eos=True)
         resident = psutil.Process(running.process.pid).memory_info().rss
     return resident, max_seqs * facts["seq_bytes"], facts["context_bytes"]
 

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from umad.engine.launch import PROGRAM, EngineOptions
 from umad.engine.mail.mailbox import Mailbox
-from umad.engine.process import die_with_parent, name_thread
+from umad.engine.process import die_with_parent, map_large_blocks, name_thread
 from umad.engine.wiring import serve
 from umad.errors import EngineFailed, UmadError
 from umad.protocol.frames import encode_frame
@@ -30,6 +30,7 @@ def main(arguments: Sequence[str]) -> int:
     parsed = parser.parse_args(arguments)
     options: EngineOptions = parsed.options
     die_with_parent(os.getppid())
+    map_large_blocks()
     # Ctrl-C in the daemon's terminal is for the daemon to handle.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     handler = logging.StreamHandler()

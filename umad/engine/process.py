@@ -22,6 +22,9 @@ _LOW_PRIORITY = 5
 # llguidance recurses along chains of references: 256 KiB of schema went 8,000 deep and overran 32
 # MiB. Only the pages that are touched take memory.
 DEEP_STACK_BYTES = 256 * 2**20
+# <malloc.h> of glibc.
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
+_LARGE_BYTES, _KEPT_BYTES = 4 * 2**20, 8 * 2**20
 _starting = threading.Lock()
 
 
@@ -120,6 +123,24 @@ def sysctl_number(name: str) -> int | None:
         name.encode(), ctypes.byref(value), ctypes.byref(size), None, ctypes.c_size_t(0)
     )
     return None if failed else value.value
+
+
+def map_large_blocks() -> None:
+    """Have every block of 4 MiB or more mapped by itself, so that it goes back to the system when
+    it is freed, and takes no memory before it is used. Call it before a model is loaded.
+
+    Without this, glibc raises the limit to the size of each large block that is freed, up to 32
+    MiB, and serves the next ones from the heaps of its threads, where they leave holes. Measured on
+    tiny models: an engine holds 10 to 20 MB less, and the same in every run. Nothing is done where
+    there is no glibc, or where the user has chosen (mallopt(3)).
+    """
+    setting = getattr(ctypes.CDLL(None), "mallopt", None)
+    if setting is None or any(name.startswith("MALLOC_") for name in os.environ):
+        return
+    setting(_M_MMAP_THRESHOLD, _LARGE_BYTES)
+    # Setting one of them ends the adjusting of both. What is freed at a heap's end is mostly wanted
+    # again by the next step.
+    setting(_M_TRIM_THRESHOLD, _KEPT_BYTES)
 
 
 def trim_heap() -> None:
