@@ -14,6 +14,10 @@ FEW, MANY = 1, 64
 _MB = 1e6
 # What the heaps of two engines happen to keep differs by so much.
 _NOISE_BYTES = 6e6
+# llama.cpp's own description of a step's graph is not reckoned: two of them, each with room for 40
+# nodes a token of a micro-batch and 423 bytes a node (`llama_context::graph_max_nodes`). Only the
+# graphs of this architecture use most of it, because they have nodes for each stream.
+_GRAPHS_BYTES = {"deepseek4-moe": 2 * 40 * 512 * 423}
 
 
 def taken(path: Path, max_seqs: int) -> tuple[int, int, int]:
@@ -55,4 +59,5 @@ def test_what_64_streams_take_more_than_one_is_reckoned(name: str) -> None:
         f"{kept / _MB:6.1f} of states, {reckoned / _MB:6.1f} with what a step works in"
     )
     # What a step of all of them works in is touched when there is one.
-    assert kept - _NOISE_BYTES <= resident <= 1.05 * reckoned + _NOISE_BYTES
+    most = 1.05 * reckoned + _GRAPHS_BYTES.get(name, 0) + _NOISE_BYTES
+    assert kept - _NOISE_BYTES <= resident <= most
