@@ -3,6 +3,7 @@ import subprocess
 import sys
 
 import psutil
+import pytest
 
 from umad.engine.process import decode_threads, memory_bytes
 
@@ -35,3 +36,41 @@ def test_threads_that_wait_soon_leave_their_core_to_others() -> None:
 def test_a_users_own_choice_of_waiting_stays() -> None:
     assert spin_count_after_share_cores(GOMP_SPINCOUNT="777") == "777"
     assert spin_count_after_share_cores(OMP_WAIT_POLICY="active") == "None"
+
+
+RELEASED = """
+import ctypes, sys
+from umad.engine.process import map_large_blocks
+if sys.argv[1] == "mapped":
+    map_large_blocks()
+libc = ctypes.CDLL(None)
+libc.malloc.restype, libc.malloc.argtypes = ctypes.c_void_p, [ctypes.c_size_t]
+libc.free.argtypes = [ctypes.c_void_p]
+def resident():
+    return int(open("/proc/self/statm").read().split()[1]) * 4096
+# glibc takes the size of a large block that is freed as its limit.
+libc.free(libc.malloc(20 << 20))
+before = resident()
+block = libc.malloc(16 << 20)
+ctypes.memset(block, 1, 16 << 20)
+pin = libc.malloc(100)
+libc.free(block)
+print((resident() - before) >> 20)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="glibc's setting")
+def test_a_large_block_goes_back_to_the_system_when_it_is_freed() -> None:
+    def left(how: str) -> int:
+        environment = {k: v for k, v in os.environ.items() if not k.startswith("MALLOC_")}
+        run = subprocess.run(
+            [sys.executable, "-c", RELEASED, how],
+            env=environment,
+            capture_output=True,
+            check=True,
+            text=True,
+        )
+        return int(run.stdout)
+
+    assert left("as glibc does") >= 15
+    assert left("mapped") <= 1
