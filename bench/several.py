@@ -5,7 +5,8 @@ whose user notices every pause, and three others in the background. At the end t
 Every request has got all its tokens. The daemon holds what it held at the start: no process, no
 descriptor and no memory beyond that. The chat's gaps between two tokens are within the latency cap
 of what they are when it is alone, in 95 of 100 cases, but for pauses in which its own model was
-being loaded (the daemon says so, `umad.service.Loading`).
+being loaded (the daemon says so, `umad.service.Loading`). It is alone for a while before each
+minute beside the others.
 
 The chat is a process of its own at the usual priority. In the process of the others, which steps
 back for the daemon, it would take that process's waits for the daemon's. The first token is
@@ -44,9 +45,9 @@ NAMES = ("a", "b", "c")
 MAX_MODELS = 2
 N_APPS = 4
 CAP = 1.20
-# The chat alone, before the others come and once more after they have gone: what else the machine
-# does changes from minute to minute.
-_ALONE_S = 15.0
+# The chat is alone and beside the others in turns: what else the machine does changes from minute
+# to minute, and moves the gaps of a chat that is alone by half.
+_ALONE_S, _BESIDE_S = 20.0, 60.0
 _CALM_S = 30.0
 _REQUEST_S = 300.0
 _THINK_S = (0.0, 2.0)
@@ -161,18 +162,22 @@ async def ask(client: AsyncClient, request: GenerateRequest, seen: Seen) -> None
 
 
 async def use(
-    socket_path: Path, lane: str, prompts: Prompts, *, ends_s: float, seen: Seen, seed: int
+    socket_path: Path,
+    lane: str,
+    prompts: Prompts,
+    *,
+    ends_s: float,
+    seen: Seen,
+    name: str,
 ) -> None:
     """One app: it asks a model, reads, thinks, and asks the next."""
-    chance = random.Random(seed)
-    options = ClientOptions(name=f"several-{seed}", tells_loading=True)
+    chance = random.Random()
+    options = ClientOptions(name=name, tells_loading=True)
     async with AsyncClient(socket_path, options=options) as client:
         while time.perf_counter() < ends_s:
             prompt = prompts.draw(chance.randint(*_PROMPT_TOKENS))
             request = greedy(prompt, chance.randint(*_ANSWER_TOKENS))
-            request = dataclasses.replace(
-                request, model=chance.choice(NAMES), lane=lane, app=f"several-{seed}"
-            )
+            request = dataclasses.replace(request, model=chance.choice(NAMES), lane=lane, app=name)
             await ask(client, request, seen)
             await asyncio.sleep(chance.uniform(*_THINK_S))
 
@@ -209,8 +214,15 @@ def _chat(pipe: "multiprocessing.connection.Connection", tokens: int) -> None:
     while True:
         socket_path, seconds = pipe.recv()
         seen = Seen()
-        ends_s = time.perf_counter() + seconds
-        asyncio.run(use(socket_path, "interactive", prompts, ends_s=ends_s, seen=seen, seed=0))
+        asked = use(
+            socket_path,
+            "interactive",
+            prompts,
+            ends_s=time.perf_counter() + seconds,
+            seen=seen,
+            name="several-chat",
+        )
+        asyncio.run(asked)
         pipe.send(seen)
 
 
@@ -240,8 +252,6 @@ async def _several(
     progress: Callable[[str], None],
 ) -> Outcome:
     async with AsyncClient(daemon.socket_path) as watcher:
-        progress("the chat alone")
-        alone = await chat_app.use(daemon, min(_ALONE_S, seconds))
         # All three were loaded once, so that what they leave behind is there from the start.
         for name in NAMES:
             warm_up = Seen()
@@ -250,36 +260,51 @@ async def _several(
             if warm_up.lost:
                 raise BenchError(warm_up.lost[0])
         before = await calm(daemon, watcher)
-        others, most = Seen(), [0]
-        ends_s = time.perf_counter() + seconds
-        watching = asyncio.create_task(_watch(daemon, others, most, progress))
-        try:
-            async with asyncio.TaskGroup() as group:
-                chatting = group.create_task(chat_app.use(daemon, seconds))
-                for seed in range(1, N_APPS):
-                    app = use(
-                        daemon.socket_path,
-                        "background",
-                        prompts,
-                        ends_s=ends_s,
-                        seen=others,
-                        seed=seed,
-                    )
-                    group.create_task(app)
-        finally:
-            watching.cancel()
-        progress("the chat alone")
-        alone.add(await chat_app.use(daemon, min(_ALONE_S, seconds)))
+        alone, chat, others, most = Seen(), Seen(), Seen(), [0]
+        for left_s in spans(seconds):
+            progress("the chat alone")
+            alone.add(await chat_app.use(daemon, min(_ALONE_S, left_s)))
+            watching = asyncio.create_task(_watch(daemon, others, most, progress))
+            try:
+                chat.add(await _beside(daemon, chat_app, left_s, prompts, others))
+            finally:
+                watching.cancel()
         progress("calming down")
         after = await calm(daemon, watcher)
     return Outcome(
         alone=alone,
-        chat=chatting.result(),
+        chat=chat,
         others=others,
         before=before,
         after=after,
         most_engines=most[0],
     )
+
+
+def spans(seconds: float) -> list[float]:
+    """Equal spans of about `_BESIDE_S` that take `seconds` together."""
+    n = max(1, round(seconds / _BESIDE_S))
+    return [seconds / n] * n
+
+
+async def _beside(
+    daemon: UmadDaemon, chat_app: Chat, seconds: float, prompts: Prompts, others: Seen
+) -> Seen:
+    """Let all apps work for so long; return what the chat has seen."""
+    ends_s = time.perf_counter() + seconds
+    async with asyncio.TaskGroup() as group:
+        chatting = group.create_task(chat_app.use(daemon, seconds))
+        for one in range(1, N_APPS):
+            app = use(
+                daemon.socket_path,
+                "background",
+                prompts,
+                ends_s=ends_s,
+                seen=others,
+                name=f"several-{one}",
+            )
+            group.create_task(app)
+    return chatting.result()
 
 
 async def _watch(
