@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from umad.scheduler.steps.latency_guard import LEAST_TRUST, LatencyGuard
+from umad.scheduler.costs.step_cost import CostModel
+from umad.scheduler.steps.latency_guard import CHUNK_EVERY, LEAST_TRUST, LatencyGuard
 
 SOLO_MS = 10.0
 CAP = 1.2
@@ -115,3 +116,40 @@ def test_a_piece_that_seems_too_dear_for_every_step_is_tried_now_and_then() -> N
     assert set(carried) == {piece_ms, SOLO_MS}
     assert 0.15 < carried.count(piece_ms) / len(carried) < 0.4
     assert len(carried) <= 1000 / 25 + 1
+
+
+def test_a_step_now_and_then_carries_nothing_because_only_such_steps_show_what_solo_is() -> None:
+    guard = LatencyGuard(cap=CAP, floor=0.0)
+    carried = []
+    for _ in range(20 * (CHUNK_EVERY + 1)):
+        carried.append(guard.allowance_ms(SOLO_MS, WITHIN_MS, 0.1) > 0)
+        guard.settle(
+            solo_ms=SOLO_MS,
+            within_ms=WITHIN_MS,
+            step_ms=1.1 * SOLO_MS if carried[-1] else SOLO_MS,
+            carried=carried[-1],
+        )
+
+    assert carried.count(False) == 20
+
+
+def test_a_cost_learnt_beside_a_load_goes_with_the_load_although_every_step_could_carry() -> None:
+    guard = LatencyGuard(cap=CAP, floor=0.0)
+    cost = CostModel()
+    for _ in range(50):
+        cost.learn(1, 0, 4 * SOLO_MS)
+    felt_ms = []
+    for _ in range(300):
+        solo_ms = cost.solo_ms(1, 0)
+        within_ms = guard.within_ms(solo_ms, ())
+        allowed_ms = guard.allowance_ms(solo_ms, within_ms, 0.1)
+        # A token of a prompt takes 1 ms beside the row.
+        n = min(8, int(allowed_ms))
+        felt_ms.append(SOLO_MS + n)
+        cost.learn(1, n, felt_ms[-1])
+        guard.settle(solo_ms=solo_ms, within_ms=within_ms, step_ms=felt_ms[-1], carried=n > 0)
+        if not n:
+            cost.learn_solo(1, 0, felt_ms[-1])
+
+    assert max(felt_ms[100:]) <= 1.3 * SOLO_MS
+    assert float(np.mean(felt_ms[200:])) > 1.1 * SOLO_MS, "the slack is used"

@@ -200,6 +200,10 @@ class CostModel:
         else:
             # The prefill pays only for the time above the decode rows' own cost.
             own_ms = self.decode.at(n_decode, decode_cells)
+            if ms < own_ms:
+                # The rows alone would have taken less still. If only steps without a slice taught
+                # their cost, a cost that was learnt beside a load would stay while slices come.
+                self.decode.learn(n_decode, decode_cells, ms)
             slices_ms = max(ms - own_ms, 0.05)
             self.mixed.learn(n_prefill, prefill_cells, slices_ms, beside=n_decode)
 

@@ -11,6 +11,10 @@ The guard learns how far it may trust the cost model: `trust` scales what a step
 where one carrying step in 25 is over (stochastic approximation of a quantile, Robbins and Monro
 1951).
 
+Only steps without other work show what solo is. So after `CHUNK_EVERY` carrying steps in a row one
+step carries nothing, and sooner where the last such step was much quicker than solo: solo may have
+been learnt beside a load or another program, and steps of 1.2 times that would go on after it.
+
 Background work always gets its floor: while it has had less than that share of the device's time, a
 step carries some of it whatever the guard says, but never more than one solo.
 
@@ -33,6 +37,9 @@ TRUST_LOSS = (CHUNK_EVERY - 1) * TRUST_GAIN
 # On a machine that other programs disturb, steps are over the cap whatever they carry. Background
 # work goes on there with this trust.
 LEAST_TRUST = 0.25
+# A lone step that takes less than this share of solo is a surprise. The next lone step then comes
+# after so many carrying steps.
+SURPRISE, SOON = 0.9, 3
 # A single freak step must not silence the background for longer than this many solo steps.
 MAX_DEBT_SOLOS = 20.0
 
@@ -49,6 +56,8 @@ class LatencyGuard:
         self._chunks = 1
         self._background_share = 0.0
         self._trust = 1.0
+        self._carried_in_a_row = 0
+        self._lone_after = CHUNK_EVERY
 
     @property
     def trust(self) -> float:
@@ -78,7 +87,7 @@ class LatencyGuard:
         """
         if self._background_share < self._floor:
             return max(least_ms, min(solo_ms, 2 * least_ms))
-        if self._debt_ms > 0:
+        if self._debt_ms > 0 or self._carried_in_a_row >= self._lone_after:
             return 0.0
         regular_ms = within_ms - solo_ms
         if least_ms <= regular_ms:
@@ -99,6 +108,9 @@ class LatencyGuard:
         if not solo_ms:
             return
         self._steps_since_chunk += 1
+        self._carried_in_a_row = self._carried_in_a_row + 1 if carried else 0
+        if not carried:
+            self._lone_after = SOON if step_ms < SURPRISE * solo_ms else CHUNK_EVERY
         if carried:
             gain = TRUST_GAIN if extra_ms <= regular_ms else -TRUST_LOSS
             self._trust = min(1.0, max(LEAST_TRUST, self._trust + gain))
