@@ -4,14 +4,14 @@ Not: the tokens that it brought, and which requests ended with them (`scheduler`
 Pure; owner: the step thread.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from umad.scheduler.costs.step_cost import CostModel
 from umad.scheduler.memory.residency import Residency
 from umad.scheduler.scheduled_request import ScheduledRequest
 from umad.scheduler.steps.latency_guard import LatencyGuard
 from umad.scheduler.steps.slice_size import SlicePicker
-from umad.step import GuessSlice, StepPlan, StepResult, Verified
+from umad.step import DecodeSlice, GuessSlice, StepPlan, StepResult, Verified
 
 
 class StepAccounting:
@@ -90,8 +90,15 @@ class StepAccounting:
         )
         copied = result.house is not None and result.house.copied_bytes > 0
         is_other = carried or plan.prefill or copied or plan.switch_ms or plan.has_media
-        if plan.solo_ms and result.felt_ms and not is_other:
+        # Whatever a step carried, its rows alone would have taken no longer. If that taught
+        # nothing, a time learnt beside a load would stay as long as work is carried.
+        shows_less = result.felt_ms < plan.solo_ms and self._are_guarded(plan.decode)
+        if plan.solo_ms and result.felt_ms and (shows_less or not is_other):
             self._cost.learn_solo(n_rows, decode_cells, result.felt_ms)
+
+    def _are_guarded(self, rows: Sequence[DecodeSlice]) -> bool:
+        entries = [self._entries.get(row.rid) for row in rows]
+        return all(entry is None or entry.lane in self._guarded for entry in entries)
 
     def _grow(self, plan: StepPlan) -> bool:
         """Count the cells that were filled; return whether background work filled some."""

@@ -85,9 +85,13 @@ class LatencyGuard:
         least_ms: the cost of the smallest useful piece of the other work. The result is 0 when not
         even that piece may run; otherwise it is at least `least_ms`.
         """
+        if self._carried_in_a_row >= self._lone_after:
+            # Before the floor, which solo moves, too: where solo is too long, carried work seems to
+            # take no time.
+            return 0.0
         if self._background_share < self._floor:
             return max(least_ms, min(solo_ms, 2 * least_ms))
-        if self._debt_ms > 0 or self._carried_in_a_row >= self._lone_after:
+        if self._debt_ms > 0:
             return 0.0
         regular_ms = within_ms - solo_ms
         if least_ms <= regular_ms:
