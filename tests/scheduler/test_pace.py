@@ -43,6 +43,19 @@ def test_what_a_step_with_background_work_took_is_not_what_its_readers_wait_alon
     assert all(plan.solo_ms <= 1.3 * ALONE_MS for plan in bench.plans[35:])
 
 
+def test_a_long_wait_beside_a_load_is_forgotten_although_most_steps_then_carry_other_work() -> None:
+    bench = Bench()
+    bench.arrive(1, 20, 600)
+    bench.host_ms = 40.0
+    bench.run(70)
+    bench.arrive(9, 3400, 10, lane="background", app="batch")
+
+    bench.host_ms = 1.0
+    bench.run(100)
+
+    assert bench.step().solo_ms == pytest.approx(ALONE_MS + 1.0, rel=0.1)
+
+
 def test_what_other_numbers_of_streams_feel_is_taken_from_the_nearest_known() -> None:
     cost = CostModel()
     cost.learn_all([(n, 0, 16.0 + 6.0 * n) for n in (1, 2, 4, 8)])

@@ -39,7 +39,7 @@ TRUST_LOSS = (CHUNK_EVERY - 1) * TRUST_GAIN
 LEAST_TRUST = 0.25
 # A lone step that takes less than this share of solo is a surprise. The next lone step then comes
 # after so many carrying steps.
-SURPRISE, SOON = 0.9, 3
+SURPRISE, SOON = 0.8, 1
 # A single freak step must not silence the background for longer than this many solo steps.
 MAX_DEBT_SOLOS = 20.0
 
