@@ -66,19 +66,25 @@ def test_the_wheel_tells_its_version_its_types_and_where_to_read_on(
     assert facts["License-Expression"] == "MIT AND PSF-2.0"
 
 
-def test_the_sdist_has_all_that_git_keeps(built: Path) -> None:
+def test_the_sdist_has_all_that_git_keeps_and_nothing_that_it_ignores(built: Path) -> None:
     if not (ROOT / ".git").exists():
         pytest.skip("an unpacked sdist has no git to ask")
-    git = subprocess.run(
-        ["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True, timeout=60
-    )
-    kept = {name for name in git.stdout.splitlines() if (ROOT / name).exists()}
     (path,) = built.glob("*.tar.gz")
 
     with tarfile.open(path) as archive:
         packed = {name.partition("/")[2] for name in archive.getnames()}
 
+    kept = {name for name in git_files() if (ROOT / name).exists()}
+    ignored = packed - {"PKG-INFO"} - git_files("--cached", "--others", "--exclude-standard")
     assert kept <= packed, "a rule in .gitignore keeps a file out that git keeps"
+    assert not ignored, "hatchling reads the .gitignore of the root only"
+
+
+def git_files(*which: str) -> set[str]:
+    """Their paths; of those that git keeps unless `which` says otherwise."""
+    command = ["git", "-c", "core.quotePath=off", "ls-files", *which]
+    told = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True, timeout=60)
+    return set(told.stdout.splitlines())
 
 
 def test_the_packed_files_run_by_themselves(wheel: zipfile.ZipFile, tmp_path: Path) -> None:
