@@ -5,6 +5,7 @@ Every field is a YAML key, a `UMAD_…` variable and a flag of the same name. Th
 Not: where the settings are read from (`umad.configuration`).
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -22,6 +23,14 @@ class LaneSettings:
     priority: int
     # The share of device time that the lane always gets.
     floor: float = 0.0
+
+
+def guarded_lanes(lanes: Mapping[str, LaneSettings]) -> frozenset[str]:
+    """Lanes that the latency guard protects: the interactive one and those above it. Without an
+    interactive lane, those of the highest priority."""
+    priorities = {name: lane.priority for name, lane in lanes.items()}
+    bar = priorities.get(INTERACTIVE, max(priorities.values()))
+    return frozenset(name for name, priority in priorities.items() if priority >= bar)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,6 +5,7 @@ daemon, and `umad --help` costs no more than this file (tests/cli/test_help.py).
 of its own, because it makes its commands from a table.
 """
 
+import os
 from pathlib import Path
 from typing import Any, get_args
 
@@ -49,6 +50,8 @@ until_stdin_closes = click.option("--until-stdin-closes", is_flag=True, hidden=T
 @until_stdin_closes
 def serve(**given: Any) -> int:
     """Serve MODELs (default: nano, which ships with umad) to every app of this user."""
+    # numpy's OpenBLAS starts a thread for each core, and a daemon never multiplies with numpy.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from umad.cli.serve import serve as work
 
     return work(**given)

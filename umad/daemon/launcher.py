@@ -6,14 +6,13 @@ import os
 from collections.abc import Sequence
 from dataclasses import replace
 
-from umad.config import Settings
+from umad.config import Settings, guarded_lanes
 from umad.daemon.bandwidth import Budget
 from umad.daemon.device_board import DeviceBoard
 from umad.daemon.engine_process import Launcher
 from umad.daemon.names import ModelFile
 from umad.engine.launch import EngineOptions, command
 from umad.models.whisper import is_speech_file
-from umad.scheduler import guarded_lanes
 from umad.speech.launch import SpeechOptions
 from umad.speech.launch import command as speech_command
 

@@ -26,7 +26,7 @@ from typing import Any
 import uvloop
 
 from umad.clock import Clock, MonotonicClock
-from umad.config import Settings
+from umad.config import Settings, guarded_lanes
 from umad.daemon.activation import handed_socket
 from umad.daemon.adapters import AdapterNames
 from umad.daemon.admission import Admission
@@ -71,7 +71,6 @@ from umad.log_file import log_file_of
 from umad.memory_pressure import MemoryReading
 from umad.metrics.scorecard import Scorecard
 from umad.models.library import Library
-from umad.scheduler import guarded_lanes
 from umad.stderr_log import StderrLog
 
 log = logging.getLogger(__name__)

@@ -13,6 +13,7 @@ import sys
 
 from umad.cache_path import cache_folder
 from umad.clock import MonotonicClock
+from umad.config import guarded_lanes
 from umad.engine import process
 from umad.engine.adapters.reading import AdapterReader
 from umad.engine.ahead.desk import AheadDesk
@@ -52,7 +53,7 @@ from umad.engine.steps.rehearsal import Rehearsal
 from umad.engine.vocab import Vocabulary
 from umad.media.decoder import MediaDecoder
 from umad.protocol.link import EngineReady, LoadProgress, StepReport
-from umad.scheduler import Scheduler, SchedulerSpec, TrafficBudget, assemble, guarded_lanes
+from umad.scheduler import Scheduler, SchedulerSpec, TrafficBudget, assemble
 from umad.scheduler.costs.step_cost import CostModel
 from umad.scheduler.embeds.queue import is_short
 from umad.scheduler.memory.parked_store import ParkShape

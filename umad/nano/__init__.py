@@ -6,17 +6,17 @@ reads no file and needs neither torch nor llama.cpp. It has no state; any thread
 
 from __future__ import annotations
 
-from importlib.resources import files
 from pathlib import Path
 
 NAME = "nano"
+_FOLDER = Path(__file__).parent
 
 
 def path() -> Path:
     """The packaged GGUF. llama.cpp maps it, so the package must be installed unzipped."""
-    return Path(str(files(__name__) / "nano.gguf"))
+    return _FOLDER / "nano.gguf"
 
 
 def card_path() -> Path:
     """The model card beside the weights."""
-    return Path(str(files(__name__) / "MODEL_CARD.md"))
+    return _FOLDER / "MODEL_CARD.md"

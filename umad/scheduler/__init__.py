@@ -27,7 +27,7 @@ from umad.scheduler.assembly import assemble
 from umad.scheduler.scheduled_request import Submission
 from umad.scheduler.scheduler import Scheduler
 from umad.scheduler.snapshot import SchedulerSnapshot
-from umad.scheduler.spec import SchedulerSpec, guarded_lanes
+from umad.scheduler.spec import SchedulerSpec
 from umad.scheduler.steps.neighbours import Neighbours
 from umad.scheduler.steps.traffic_budget import TrafficBudget
 
@@ -39,5 +39,4 @@ __all__ = [
     "Submission",
     "TrafficBudget",
     "assemble",
-    "guarded_lanes",
 ]

@@ -3,6 +3,7 @@
 Every part is made here, once, and knows only the parts that it is handed.
 """
 
+from umad.config import guarded_lanes
 from umad.scheduler.costs.copy_cost import CopyCost
 from umad.scheduler.costs.step_cost import CostModel
 from umad.scheduler.memory.checkpoints import Checkpoints
@@ -24,7 +25,7 @@ from umad.scheduler.queue.token_counters import TokenCounters
 from umad.scheduler.queue.waiting_line import WaitingLine
 from umad.scheduler.scheduled_request import ScheduledRequest
 from umad.scheduler.scheduler import Scheduler
-from umad.scheduler.spec import SchedulerSpec, guarded_lanes
+from umad.scheduler.spec import SchedulerSpec
 from umad.scheduler.steps.accounting import StepAccounting
 from umad.scheduler.steps.adapter_turns import AdapterTurns
 from umad.scheduler.steps.cut_cost import FREE_CUTS, CutCost

@@ -8,7 +8,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from umad.config import LaneSettings, SchedulerSettings
-from umad.request import INTERACTIVE
 from umad.scheduler.costs.step_cost import CostModel
 from umad.scheduler.embeds.queue import ONE_TEXT, EmbedShape
 from umad.scheduler.memory.parked_store import ParkShape
@@ -84,11 +83,3 @@ class SchedulerSpec:
     def priority(self) -> dict[str, int]:
         """Priority of each lane."""
         return {name: lane.priority for name, lane in self.lanes.items()}
-
-
-def guarded_lanes(lanes: Mapping[str, LaneSettings]) -> frozenset[str]:
-    """Lanes that the latency guard protects: the interactive one and those above it. Without an
-    interactive lane, those of the highest priority."""
-    priorities = {name: lane.priority for name, lane in lanes.items()}
-    bar = priorities.get(INTERACTIVE, max(priorities.values()))
-    return frozenset(name for name, priority in priorities.items() if priority >= bar)

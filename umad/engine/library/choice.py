@@ -14,7 +14,6 @@ import sys
 import sysconfig
 from collections.abc import Mapping, MutableMapping
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 
 from umad.cache_path import cache_folder
@@ -113,6 +112,9 @@ def accepted_libraries(environ: Mapping[str, str], platform: str) -> AcceptedLib
 
 
 def _binding_version() -> str:
+    # Not at the top: it takes 10 ms of each start of the daemon, which mostly does not need it.
+    from importlib import metadata  # noqa: PLC0415
+
     try:
         return metadata.version("llama-cpp-python")
     except metadata.PackageNotFoundError:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from umad.config import LaneSettings, SchedulerSettings
+from umad.config import LaneSettings, SchedulerSettings, guarded_lanes
 from umad.engine.execution import StepRunner
 from umad.engine.facts import ModelFacts, StepTraffic
 from umad.engine.mail.intake import Intake
@@ -24,7 +24,7 @@ from umad.engine.steps.loop import StepLoop
 from umad.errors import InternalError
 from umad.protocol.link import CancelOrder, FromEngine, Stop, Submit
 from umad.request import SamplingParams
-from umad.scheduler import SchedulerSpec, assemble, guarded_lanes
+from umad.scheduler import SchedulerSpec, assemble
 from umad.scheduler.costs.step_cost import CostModel
 from umad.scheduler.memory.windows import Beginnings
 from umad.units import NS_PER_MS
