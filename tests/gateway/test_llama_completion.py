@@ -306,9 +306,9 @@ REFUSED: dict[str, tuple[dict[str, Any], int, str]] = {
     "a letter that is no sampler's": ({"samplers": "ekz"}, 400, "samplers"),
     "a sampler that does not exist": ({"samplers": ["best"]}, 400, "samplers"),
     "a picture": (
-        {"prompt": {"prompt_string": "x", "multimodal_data": ["aGk="]}},
-        501,
-        "prompt.multimodal_data",
+        {"prompt": {"prompt_string": "<__media__>", "multimodal_data": ["aGk="]}},
+        400,
+        "prompt.multimodal_data.0",
     ),
     "no prompt": ({"prompt": None}, 400, "prompt"),
     "an empty prompt": ({"prompt": ""}, 400, "prompt"),

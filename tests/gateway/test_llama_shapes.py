@@ -81,8 +81,7 @@ COMPLETION = {
     "tokens_cached": 1,
     "timings": TIMINGS,
 }
-# Left out: media_marker, ui, ui_settings, cors_proxy_enabled, chat_template_tool_use: of pictures
-# and of llama-server's own page.
+# Left out: ui, ui_settings, cors_proxy_enabled, chat_template_tool_use: of llama-server's own page.
 PROPS = {
     "default_generation_settings": {"n_ctx": 1, "params": PARAMS},
     "total_slots": 1,
@@ -90,6 +89,7 @@ PROPS = {
     "model_ftype": "",
     "model_path": "",
     "modalities": {"vision": False, "video": False, "audio": False},
+    "media_marker": "",
     "endpoint_slots": True,
     "endpoint_props": False,
     "endpoint_metrics": True,

@@ -3,7 +3,7 @@
 Values only. Not: the endpoints of a dialect (`umad.gateway.endpoint`).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -44,3 +44,22 @@ class Dialect:
     stream_error: Callable[[Problem], bytes]
     # The bytes that keep a stream alive; None where clients cannot take anything extra.
     ping: bytes | None = None
+
+
+class Answering(Protocol):
+    """The endpoint that answers a call, as far as the call needs to know it."""
+
+    @property
+    def path(self) -> str:
+        """The path as the dialect documents it."""
+        ...
+
+    @property
+    def dialect(self) -> Dialect:
+        """How its clients are spoken to."""
+        ...
+
+    @property
+    def names(self) -> Mapping[str, str]:
+        """What the dialect calls fields of `GenerateRequest`."""
+        ...

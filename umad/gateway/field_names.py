@@ -4,6 +4,7 @@ A dialect has its own names for umad's fields, a body may use another server's, 
 tool has a place in the body. Not: which names there are (`bodies/`). Owner: one call.
 """
 
+import copy
 import difflib
 from collections.abc import Mapping, Sequence
 
@@ -37,6 +38,12 @@ class FieldNames:
         # The model that the body names, and the fields of the sampling that it has.
         self.model: str | None = None
         self.given: frozenset[str] = frozenset()
+
+    def of_one_request(self) -> "FieldNames":
+        """These names and those of one of the body's requests, which may have several."""
+        found = copy.copy(self)
+        found._names = dict(self._names)
+        return found
 
     def learn(self, body: BaseModel, written: Written) -> None:
         """Remember how the body names its fields. Raises `BadRequest` for a form of the answer that

@@ -7,7 +7,7 @@ everything that the handler opened is closed. Not: anything of one dialect.
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import replace
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 from starlette.requests import Request
@@ -18,7 +18,7 @@ from umad.conversation import ChatPrompt
 from umad.embedding import Embeddings, EmbedRequest, Ranking, RerankRequest
 from umad.errors import BadRequest, UmadError, UnknownModel
 from umad.gateway.bodies.base import Written
-from umad.gateway.dialect import Dialect
+from umad.gateway.dialect import Answering
 from umad.gateway.door.keys import Caller
 from umad.gateway.door.quotas import Meter
 from umad.gateway.field_names import FieldNames, bad_request_of
@@ -50,25 +50,6 @@ from umad.request import BACKGROUND, GenerateRequest
 from umad.service import Done, Service
 
 B = TypeVar("B", bound=BaseModel)
-
-
-class Answering(Protocol):
-    """The endpoint that answers a call, as far as the call needs to know it."""
-
-    @property
-    def path(self) -> str:
-        """The path as the dialect documents it."""
-        ...
-
-    @property
-    def dialect(self) -> Dialect:
-        """How its clients are spoken to."""
-        ...
-
-    @property
-    def names(self) -> Mapping[str, str]:
-        """What the dialect calls fields of `GenerateRequest`."""
-        ...
 
 
 class GatewayCall:
@@ -136,9 +117,10 @@ class GatewayCall:
         """
         request = await self._as_preset(request)
         request = replace(request, model=await self.local(request.model), app=self.caller.app)
-        self._names.offer(request.chat.tools)
+        names = self._names.of_one_request()
+        names.offer(request.chat.tools)
         try:
-            request = self._names.with_files(request)
+            request = names.with_files(request)
             request = await self._with_text_biases(request)
             request.check()
             if any(one.number is not None for one in request.lora or ()):
@@ -148,8 +130,8 @@ class GatewayCall:
             settle_s = refused_within_s(self.shared.settings.settle_s, prompt_estimate(request))
             generation = await open_generation(service, request, settle_s=settle_s)
         except UmadError as error:
-            raise self.named(error) from None
-        generation.named = self.named
+            raise names.named(error) from None
+        generation.named = names.named
         self._generations.append(generation)
         self.exits.push_async_callback(generation.close)
         generation.on_done = self._count

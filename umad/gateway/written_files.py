@@ -3,7 +3,7 @@
 A dialect's translation makes a `WrittenFile` of each and refuses none, because a client sends its
 whole history with every request. `settled` decides once the turns are known: what is wrong in the
 words to be answered now is refused by its place, and in a history it becomes an empty file, in
-whose place the model reads words. Pure. Not: fetching an address (none is fetched).
+whose place the model reads words. Pure. Not: fetching an address (`umad.gateway.remote`).
 """
 
 import base64
@@ -15,11 +15,14 @@ from urllib.parse import unquote_to_bytes
 from umad.content import MediaFile, MediaKind, PlacedFile
 from umad.conversation import ChatMessage, asked_turn
 from umad.errors import BadMedia
+from umad.media.recognizing import is_known, is_sound
 from umad.request import GenerateRequest
 
 _ADDRESSES = ("http://", "https://")
+_MOST_ADDRESS_CHARS = 8192
 _NOT_BASE64 = "this is not base64"
-_NOT_FETCHED = "umad fetches no addresses: send the file itself, as a data: URL or in base64"
+_SEND_IT = "send the file itself, as a data: URL or in base64"
+_NOT_FETCHED = f"umad fetches no addresses unless media.remote_urls is set: {_SEND_IT}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +31,8 @@ class WrittenFile(MediaFile):
 
     # In words; empty where nothing is.
     fault: str = ""
+    # Where it can be fetched, and it is at fault unless it was; empty where its bytes are there.
+    address: str = ""
 
 
 def from_base64(kind: MediaKind, written: Any, place: str) -> WrittenFile:
@@ -43,16 +48,13 @@ def from_base64(kind: MediaKind, written: Any, place: str) -> WrittenFile:
 
 
 def from_url(kind: MediaKind, written: Any, place: str) -> WrittenFile:
-    """The file of a data: URL (RFC 2397); all other addresses are at fault."""
+    """The file of a data: URL (RFC 2397). An address of http or https may be fetched later; all
+    others are at fault.
+    """
     if not isinstance(written, str):
         return WrittenFile(kind=kind, data=b"", place=place, fault="a file's address is missing")
-    if not written.startswith("data:"):
-        fault = (
-            _NOT_FETCHED
-            if written.lower().startswith(_ADDRESSES)
-            else "a file's address is a data: URL"
-        )
-        return WrittenFile(kind=kind, data=b"", place=place, fault=fault)
+    if written[:5].lower() != "data:":
+        return _from_address(kind, written, place)
     head, comma, body = written.partition(",")
     if not comma:
         return WrittenFile(kind=kind, data=b"", place=place, fault="this data: URL has no comma")
@@ -61,6 +63,34 @@ def from_url(kind: MediaKind, written: Any, place: str) -> WrittenFile:
     data = _decoded(body)
     fault = _NOT_BASE64 if data is None else ""
     return WrittenFile(kind=kind, data=data or b"", place=place, fault=fault)
+
+
+def _from_address(kind: MediaKind, written: str, place: str) -> WrittenFile:
+    """What stands in the place of a data: URL. Some clients put base64 there, as llama-server
+    takes it.
+    """
+    scheme, colon, _ = written[:64].partition(":")
+    scheme = scheme.lower()
+    if written.lower().startswith(_ADDRESSES):
+        if len(written) > _MOST_ADDRESS_CHARS:
+            fault = f"an address has at most {_MOST_ADDRESS_CHARS} characters"
+            return WrittenFile(kind=kind, data=b"", place=place, fault=fault)
+        return WrittenFile(kind=kind, data=b"", place=place, fault=_NOT_FETCHED, address=written)
+    data = None if colon else _decoded(written)
+    if data and is_known(data):
+        return WrittenFile(kind=kind, data=data, place=place)
+    fault = f"a file's address is a data: URL: {_SEND_IT}"
+    if colon and scheme == "file":
+        fault = f"umad opens no files for its clients: {_SEND_IT}"
+    elif colon and scheme.isalnum():
+        fault = f"umad fetches no {scheme}: addresses: {_SEND_IT}"
+    return WrittenFile(kind=kind, data=b"", place=place, fault=fault)
+
+
+def of_any_kind(written: Any, place: str) -> WrittenFile:
+    """The file of a text in base64, of the kind that its first bytes tell."""
+    file = from_base64("image", written, place)
+    return replace(file, kind="audio") if is_sound(file.data) else file
 
 
 def kind_of_url(written: Any) -> MediaKind | None:

@@ -28,7 +28,11 @@ _SIGNATURES: tuple[tuple[int, bytes, str], ...] = (
     (0, b"fLaC", "a FLAC sound"),
     (0, b"OggS", "an Ogg sound or video"),
     (0, b"ID3", "an MP3 sound"),
+    # The head of a frame without a tag: MPEG 1 or 2, layer III, with a checksum or without.
     (0, b"\xff\xfb", "an MP3 sound"),
+    (0, b"\xff\xfa", "an MP3 sound"),
+    (0, b"\xff\xf3", "an MP3 sound"),
+    (0, b"\xff\xf2", "an MP3 sound"),
     (0, b"\x7fELF", "a program"),
     (0, b"GGUF", "a model"),
     (0, b"\x1f\x8b", "a compressed file"),
@@ -42,6 +46,9 @@ _TEXTS: tuple[tuple[bytes, str], ...] = (
     (b"https://", "an address and no file"),
     (b"data:", "a data: URL and no file"),
 )
+_UNKNOWN = "of an unknown kind"
+# How the names of sounds end.
+_ENDS_OF_SOUNDS = (" sound", " sound or video")
 # So many first bytes are looked at: an SVG's own element comes behind its declarations.
 HEAD_BYTES = 1024
 
@@ -61,4 +68,14 @@ def name_of(data: bytes) -> str:
             return name
     if head.startswith((b"<?xml", b"<!--")) and b"<svg" in head:
         return "an SVG drawing"
-    return "of an unknown kind"
+    return _UNKNOWN
+
+
+def is_sound(data: bytes) -> bool:
+    """Whether the file is a sound, as far as its first bytes tell."""
+    return name_of(data).endswith(_ENDS_OF_SOUNDS)
+
+
+def is_known(data: bytes) -> bool:
+    """Whether the first bytes tell what a file is."""
+    return name_of(data) != _UNKNOWN

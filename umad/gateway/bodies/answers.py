@@ -236,6 +236,7 @@ class Props(BaseModel):
     model_path: str
     chat_template: str = ""
     modalities: AnswerFacts
+    media_marker: str
     is_sleeping: bool
 
 

@@ -12,15 +12,17 @@ from umad.errors import BadRequest
 from umad.gateway.bodies.openai_chat import StreamOptions
 from umad.gateway.bodies.sampling import SamplingFields
 from umad.gateway.bodies.values import Alternatives, AnyLimit, Flag, Whole
+from umad.gateway.marked_prompts import DATA, STRING, MarkedPrompt, marked_prompt
 
 MAX_PROMPTS = 64
-# One prompt: a text, or token ids.
-OnePrompt = str | tuple[int, ...]
+# One prompt: a text, token ids, or a text with images and sounds.
+OnePrompt = str | tuple[int, ...] | MarkedPrompt
 
 
 class CompletionBody(SamplingFields):
-    """The whole body. `prompt` is a text, a list of texts, token ids, or a list of lists of token
-    ids. A `max_tokens` of 0 asks for no tokens: programs that score texts do.
+    """The whole body. `prompt` is a text, a list of texts, token ids, a list of lists of token ids,
+    or llama-server's object with images and sounds. A `max_tokens` of 0 asks for no tokens:
+    programs that score texts do.
     """
 
     other_names: ClassVar[Mapping[str, tuple[str, ...]]] = {
@@ -36,6 +38,8 @@ class CompletionBody(SamplingFields):
                 {"type": "array", "items": {"type": "string"}},
                 {"type": "array", "items": {"type": "integer"}},
                 {"type": "array", "items": {"type": "array", "items": {"type": "integer"}}},
+                {"type": "object"},
+                {"type": "array", "items": {"type": "object"}},
             ]
         },
     )
@@ -56,13 +60,18 @@ class CompletionBody(SamplingFields):
         given = self.prompt
         if isinstance(given, list) and given and all(type(one) is int for one in given):
             given = [given]
-        rows = given if isinstance(given, list) else [given]
-        if not 1 <= len(rows) <= MAX_PROMPTS:
+        if not isinstance(given, list):
+            return (_prompt(given, "prompt"),)
+        if not 1 <= len(given) <= MAX_PROMPTS:
             raise BadRequest(f"prompt: 1 to {MAX_PROMPTS} prompts are taken", field="prompt")
-        return tuple(_prompt(one) for one in rows)
+        return tuple(_prompt(one, f"prompt.{at}") for at, one in enumerate(given))
 
 
-def _prompt(given: object) -> OnePrompt:
+def _prompt(given: object, field: str) -> OnePrompt:
+    if isinstance(given, dict):
+        if given.get(DATA):
+            return marked_prompt(given, field)
+        given = given.get(STRING)
     if isinstance(given, str) and given:
         return given
     if isinstance(given, list) and given and all(type(one) is int for one in given):

@@ -30,6 +30,7 @@ from umad.gateway.dialects.llamacpp.line_ends import EndedByLines, LineEnd
 from umad.gateway.dialects.llamacpp.prompts import OnePrompt
 from umad.gateway.gateway_call import GatewayCall, answer
 from umad.gateway.generation import Completion, Heard, collect
+from umad.gateway.marked_prompts import MarkedPrompt
 from umad.gateway.merging import gathered, merged
 from umad.request import MAX_N, GenerateRequest, SamplingParams, Timings
 from umad.service import Done, Progress, TokenLogprob, Tokens
@@ -129,7 +130,13 @@ async def _texts(
     """Editors do not ask for the prompt, and do not wait for it."""
     if body.response_fields and "prompt" not in body.response_fields:
         return ()
-    return [one if isinstance(one, str) else await call.detokenize(one, model) for one in prompts]
+    return [await _text(call, model, one) for one in prompts]
+
+
+async def _text(call: GatewayCall, model: str, prompt: OnePrompt) -> str:
+    if isinstance(prompt, MarkedPrompt):
+        return prompt.shown
+    return prompt if isinstance(prompt, str) else await call.detokenize(prompt, model)
 
 
 async def answered(call: GatewayCall, asked: Asked) -> ASGIApp:
@@ -145,8 +152,7 @@ async def answered(call: GatewayCall, asked: Asked) -> ASGIApp:
 async def _opened(call: GatewayCall, asked: Asked, prompt: OnePrompt) -> AsyncIterable[Heard]:
     generation = await call.open(
         GenerateRequest(
-            prompt=prompt if isinstance(prompt, str) else None,
-            prompt_ids=None if isinstance(prompt, str) else prompt,
+            **_given(prompt),
             model=asked.model,
             lora=asked.adapters,
             n=asked.n,
@@ -165,6 +171,13 @@ async def _opened(call: GatewayCall, asked: Asked, prompt: OnePrompt) -> AsyncIt
 
     now_s = asyncio.get_running_loop().time
     return EndedByLines(generation, ends, cancel=cancel, now_s=now_s)
+
+
+def _given(prompt: OnePrompt) -> dict[str, Any]:
+    """A prompt as fields of `GenerateRequest`."""
+    if isinstance(prompt, MarkedPrompt):
+        return {"prompt": prompt.text, "media": prompt.media}
+    return {"prompt": prompt} if isinstance(prompt, str) else {"prompt_ids": prompt}
 
 
 async def _answer(
@@ -257,7 +270,7 @@ class _Course:
         # None where a prompt came as text, until a part of it has been read.
         self._n_prompt: list[int | None] = []
         for one in asked.prompts:
-            self._n_prompt += [None if isinstance(one, str) else len(one)] * asked.n
+            self._n_prompt += [len(one) if isinstance(one, tuple) else None] * asked.n
         self._n_made = [0] * n
         self.has_new_line = [False] * n
 

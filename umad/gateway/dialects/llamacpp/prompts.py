@@ -1,21 +1,23 @@
 """Reads the forms in which llama.cpp's clients write prompts, and makes tokens of them.
 
 A prompt is a text, an array of token ids, an array that mixes both, or an object with
-`prompt_string`; an array of these is several prompts.
+`prompt_string`, and with `multimodal_data` where it has images or sounds; an array of these is
+several prompts.
 Source: `tokenize_input_prompts` in llama.cpp's tools/server.
 """
 
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from umad.errors import BadRequest, Unsupported
+from umad.errors import BadRequest
+from umad.gateway.marked_prompts import DATA, STRING, MarkedPrompt, marked_prompt
 from umad.request import MAX_TOKEN_ID
 
 MAX_PROMPTS = 64
 # Makes tokens of a text. Control tokens written in it count as such; no beginning token is added.
 TokenizeText = Callable[[str], Awaitable[tuple[int, ...]]]
-# One prompt: a text, or token ids.
-OnePrompt = str | tuple[int, ...]
+# One prompt: a text, token ids, or a text with images and sounds.
+OnePrompt = str | tuple[int, ...] | MarkedPrompt
 
 
 async def prompts_of(
@@ -39,9 +41,9 @@ def _is_several(given: Any) -> bool:
 
 async def _prompt(given: Any, field: str, tokenize: TokenizeText, *, bos: int | None) -> OnePrompt:
     if isinstance(given, dict):
-        if given.get("multimodal_data"):
-            raise Unsupported("this model reads only text", field=f"{field}.multimodal_data")
-        given, field = given.get("prompt_string"), f"{field}.prompt_string"
+        if given.get(DATA):
+            return marked_prompt(given, field)
+        given, field = given.get(STRING), f"{field}.{STRING}"
     if isinstance(given, str) and given:
         return given
     if not isinstance(given, list) or not given:

@@ -15,6 +15,7 @@ from umad.gateway.dialects.llamacpp.answers import settings_of
 from umad.gateway.dialects.openai.chat import request_of
 from umad.gateway.errors import NoSlot
 from umad.gateway.gateway_call import GatewayCall, answer
+from umad.gateway.marked_prompts import ANNOUNCED_MARK
 from umad.gateway.model_entries import file_type, is_asleep, status_of
 from umad.gateway.model_facts import context_tokens, has_told
 from umad.gateway.token_bytes import shown
@@ -58,6 +59,8 @@ async def props(call: GatewayCall) -> ASGIApp:
             "model_alias": name,
             "model_path": facts.get("path") or name,
             "modalities": {"vision": "image" in media, "video": False, "audio": "audio" in media},
+            # What `multimodal_data` of /completion stands for in its text.
+            "media_marker": ANNOUNCED_MARK,
             "endpoint_slots": True,
             "endpoint_props": False,
             "endpoint_metrics": call.caller.asker.is_admin,

@@ -20,6 +20,7 @@ from umad.gateway.dialects.openai.usage import now_s, reason_of, sum_usage
 from umad.gateway.endpoint import Endpoint
 from umad.gateway.gateway_call import GatewayCall, answer
 from umad.gateway.generation import Completion, GatewayGeneration, Shortcut, collect
+from umad.gateway.marked_prompts import MarkedPrompt
 from umad.gateway.merging import gathered, merged
 from umad.gateway.token_bytes import shown
 from umad.infill.prompt import FimTokens
@@ -56,8 +57,25 @@ def _check(body: CompletionBody) -> None:
         raise BadRequest("echo and suffix exclude each other", field="echo")
 
 
+def _check_beside_files(body: CompletionBody) -> None:
+    """Refuse what reads a prompt as nothing but text."""
+    for name in ("suffix", "echo"):
+        if getattr(body, name):
+            raise Unsupported(f"{name}: a prompt with images or sounds has none", field=name)
+    if body.max_tokens == 0:
+        raise Unsupported(
+            "max_tokens: with images or sounds in the prompt it is at least 1", field="max_tokens"
+        )
+
+
 async def _run(call: GatewayCall, body: CompletionBody, prompt: OnePrompt) -> _Run:
     """Start the generation of one prompt."""
+    if isinstance(prompt, MarkedPrompt):
+        sampling = _sampling(body)
+        request = GenerateRequest(
+            prompt=prompt.text, media=prompt.media, sampling=sampling, **body.place()
+        )
+        return _Run(generation=await call.open(request), before="", is_text=True)
     text = prompt if isinstance(prompt, str) else None
     ids = None if isinstance(prompt, str) else prompt
     if body.suffix:
@@ -90,7 +108,9 @@ def _sampling(body: CompletionBody) -> SamplingParams:
     return replace(sampling, prompt_logprobs=body.logprobs) if body.scores_prompt else sampling
 
 
-async def _between(call: GatewayCall, body: CompletionBody, prompt: OnePrompt) -> tuple[int, ...]:
+async def _between(
+    call: GatewayCall, body: CompletionBody, prompt: str | tuple[int, ...]
+) -> tuple[int, ...]:
     """Prompt and suffix with the model's fill-in-the-middle marks around them, and its beginning
     where it wants one. A model that a request would load is loaded for its marks.
     """
@@ -113,8 +133,11 @@ async def _completions(call: GatewayCall) -> ASGIApp:
     body = call.body(CompletionBody)
     _check(body)
     prompts = body.prompts()
+    texts = [one for one in prompts if not isinstance(one, MarkedPrompt)]
+    if len(texts) < len(prompts):
+        _check_beside_files(body)
     if body.max_tokens == 0 and not body.scores_prompt:
-        return await _nothing(call, body, prompts)
+        return await _nothing(call, body, texts)
     # All at once: each waits a moment for an early error.
     runs = await gathered(_run(call, body, prompt) for prompt in prompts)
     n = body.n or 1
@@ -146,7 +169,7 @@ def _usage(run: _Run, usage: Usage) -> Usage:
 
 
 async def _nothing(
-    call: GatewayCall, body: CompletionBody, prompts: Sequence[OnePrompt]
+    call: GatewayCall, body: CompletionBody, prompts: Sequence[str | tuple[int, ...]]
 ) -> ASGIApp:
     """Answer a request for no tokens with the prompt itself; programs that score prompts send such
     requests.

@@ -53,7 +53,10 @@ def _file(part: ContentPart, field: str) -> WrittenFile | None:
         return from_url("image", part.image_url, place)
     if part.type == "input_audio":
         given = part.input_audio if isinstance(part.input_audio, dict) else {}
-        return from_base64("audio", given.get("data"), f"{field}.input_audio.data")
+        place = f"{field}.input_audio"
+        if given.get("data") is None and given.get("url") is not None:  # llama-server's other name
+            return from_url("audio", given["url"], f"{place}.url")
+        return from_base64("audio", given.get("data"), f"{place}.data")
     if part.type in _FILES:
         inside = part.file if isinstance(part.file, dict) else None
         data = part.file_data if inside is None else inside.get("file_data")
