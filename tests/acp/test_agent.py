@@ -569,3 +569,58 @@ def test_what_is_wrong_is_named(tmp_path: Path, what: str, words: str) -> None:
             assert refused.value.code in (-32602, -32002)
 
     run(main())
+
+
+@pytest.mark.parametrize(
+    ("facts", "image", "audio"),
+    [
+        ({"architecture": "gemma3", "media": ["image"]}, True, False),
+        ({"architecture": "llama", "media": []}, False, False),
+        ({"architecture": "qwen2", "media": ["image", "audio"]}, True, True),
+        # It is not loaded yet, and has told nothing.
+        ({}, True, True),
+    ],
+)
+def test_an_editor_is_told_what_the_model_sees_and_hears(
+    tmp_path: Path, facts: dict[str, Any], image: bool, audio: bool
+) -> None:
+    async def main() -> None:
+        path = str(tmp_path / "s")
+
+        async def script(peer: Peer) -> None:
+            while True:
+                request = await peer.hear()
+                if isinstance(request, Models):
+                    peer.say(encode_result(request.id, [{**FACTS, **facts}]))
+
+        async with daemon(path, script), agent(Editor(), path, tmp_path) as connection:
+            told = await connection.initialize(protocol_version=1, client_capabilities=ALL)
+
+            assert told.agent_capabilities is not None
+            can = told.agent_capabilities.prompt_capabilities
+            assert can is not None
+            assert (can.image, can.audio) == (image, audio)
+
+    run(main())
+
+
+def test_an_image_reaches_the_model_in_its_place(tmp_path: Path) -> None:
+    async def main() -> None:
+        editor, model = Editor(), Daemon("A cat.", "Yes.")
+        path = str(tmp_path / "s")
+        picture = helpers.image_block("aGk=", "image/png")
+        async with daemon(path, model.script), agent(editor, path, tmp_path) as connection:
+            made = (await connection.new_session(cwd="/project", mcp_servers=[])).session_id
+            await connection.prompt(session_id=made, prompt=[*HELLO, picture])
+            await connection.prompt(session_id=made, prompt=HELLO)
+
+        for request in model.asked:
+            turns = [turn for turn in request.request.messages or () if turn.role == "user"]
+            (one,) = turns[0].media
+            assert (turns[0].content[: one.at], one.file.kind, one.file.data) == (
+                "hello\n",
+                "image",
+                b"hi",
+            )
+
+    run(main())

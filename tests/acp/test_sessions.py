@@ -1,15 +1,18 @@
 """Conversations can always go on, and come back from their files, and from nobody else's."""
 
+import base64
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 from acp import helpers
 
-from umad.acp.content import text_of
-from umad.acp.sessions import Session, SessionFiles, session_folder
+from umad.acp.content import content_of
+from umad.acp.sessions import MAX_FILE_BYTES, Session, SessionFiles, session_folder
+from umad.content import pieces_of
 from umad.conversation import ChatMessage, ToolCall
-from umad.errors import BadRequest, UnknownRequest, Unsupported
+from umad.errors import BadMedia, BadRequest, UnknownRequest, Unsupported
 
 
 def talked(cwd: str = "/project") -> Session:
@@ -101,6 +104,59 @@ def test_the_folder_is_the_users_own() -> None:
     assert session_folder({"HOME": "/h", "XDG_STATE_HOME": "s"}, "linux").is_relative_to("/h")
 
 
+def picture(data: bytes) -> Any:
+    return helpers.image_block(base64.b64encode(data).decode(), "image/png")
+
+
+def test_images_and_sounds_stand_between_a_prompts_texts() -> None:
+    sound = base64.b64encode(b"RIFF").decode()
+    blob = helpers.embedded_blob_resource("file:///b.png", sound, mime_type="image/png")
+    blocks = [
+        helpers.text_block("See"),
+        picture(b"png"),
+        helpers.audio_block(sound, "audio/wav"),
+        helpers.resource_block(blob),
+        helpers.text_block("Well?"),
+    ]
+
+    text, media = content_of(blocks)
+
+    found = [
+        one if isinstance(one, str) else (one.kind, one.data) for one in pieces_of(text, media)
+    ]
+    assert found == [
+        "See\n",
+        ("image", b"png"),
+        "\n",
+        ("audio", b"RIFF"),
+        "\n",
+        ("image", b"RIFF"),
+        "\nWell?",
+    ]
+
+
+@pytest.mark.parametrize("data", ["", "no base64"])
+def test_an_image_without_bytes_is_refused_by_its_place(data: str) -> None:
+    with pytest.raises(BadMedia) as refused:
+        content_of([helpers.text_block("See"), helpers.image_block(data, "image/png")])
+
+    assert refused.value.field == "prompt[1]"
+
+
+def test_an_image_is_there_another_day_and_an_enormous_one_is_left_out(tmp_path: Path) -> None:
+    files, session = SessionFiles(tmp_path), Session(cwd="/p")
+    session.say(*content_of([picture(b"png"), helpers.text_block("What is it?")]))
+
+    files.write(session)
+    (turn,) = files.read(session.id).messages
+    assert [(one.at, one.file.kind, one.file.data) for one in turn.media] == [(0, "image", b"png")]
+    session.say(*content_of([picture(bytes(MAX_FILE_BYTES))]))
+    files.write(session)
+    (turn,) = files.read(session.id).messages
+    assert [one.file.data for one in turn.media] == [b"", b""]
+    assert session.title == "What is it?"
+
+
 def test_a_prompt_is_the_text_of_its_parts() -> None:
     blocks = [
         helpers.text_block("Look at"),
@@ -108,8 +164,10 @@ def test_a_prompt_is_the_text_of_its_parts() -> None:
         helpers.resource_block(helpers.embedded_text_resource("file:///g.py", "x = 1")),
     ]
 
-    assert text_of(blocks) == (
-        'Look at\n[f.py](file:///f.py)\n<file uri="file:///g.py">\nx = 1\n</file>'
+    assert content_of(blocks) == (
+        'Look at\n[f.py](file:///f.py)\n<file uri="file:///g.py">\nx = 1\n</file>',
+        (),
     )
-    with pytest.raises(Unsupported, match="image"):
-        text_of([helpers.image_block("", "image/png")])
+    blob = helpers.embedded_blob_resource("file:///a.zip", "aGk=", mime_type="application/zip")
+    with pytest.raises(Unsupported, match=r"a\.zip is no text"):
+        content_of([helpers.resource_block(blob)])

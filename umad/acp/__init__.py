@@ -7,7 +7,8 @@
     tools      the tools, which the editor carries out, each behind its permission
     terminals  commands in the editor's terminals, and their end
     sessions   conversations: in memory, and in files of this user alone
-    content    what an editor puts into a prompt, as text
+    content    what an editor puts into a prompt, as text, images and sounds
+    senses     what the model sees and hears
 
 The editor reads and writes files and runs commands; this process does none of it, and asks the
 editor's user before each, unless the session's mode says otherwise. It is a client of the socket

@@ -14,11 +14,14 @@ from typing import Any
 from acp import PROTOCOL_VERSION, Client, helpers, schema
 from acp.exceptions import RequestError
 
-from umad.acp.content import text_of
+from umad.acp.content import content_of
+from umad.acp.senses import senses_of
 from umad.acp.sessions import ASK, MODES, Session, SessionFiles
 from umad.acp.tools import offered
 from umad.acp.turn import Asking, Turn
 from umad.client import AsyncClient
+from umad.content import MEDIA_NAMES, pieces_of
+from umad.conversation import ChatMessage
 from umad.errors import BadRequest, UmadError, UnknownRequest, Unsupported
 from umad.infill.ghost import app_name
 from umad.version import __version__
@@ -55,12 +58,13 @@ class UmadAgent:
         self._capabilities = client_capabilities
         if client_info is not None:
             self._asking = replace(self._asking, app=app_name(client_info.name))
+        senses = await senses_of(self._client, self._asking.model)
         return schema.InitializeResponse(
             protocol_version=PROTOCOL_VERSION,
             agent_capabilities=schema.AgentCapabilities(
                 load_session=True,
                 prompt_capabilities=schema.PromptCapabilities(
-                    image=False, audio=False, embedded_context=True
+                    image="image" in senses, audio="audio" in senses, embedded_context=True
                 ),
                 session_capabilities=schema.SessionCapabilities(
                     list=schema.SessionListCapabilities()
@@ -121,7 +125,7 @@ class UmadAgent:
         assert self._editor is not None, "the connection comes before its first message"
         before = list(session.messages)
         try:
-            session.say(text_of(prompt))
+            session.say(*content_of(prompt))
         except UmadError as error:
             raise _refused(error) from error
         turn = Turn(
@@ -203,7 +207,7 @@ class UmadAgent:
         for turn in session.messages:
             updates: list[Any] = []
             if turn.role == "user":
-                updates.append(helpers.update_user_message_text(turn.content))
+                updates.append(helpers.update_user_message_text(_shown(turn)))
             if turn.role == "assistant" and turn.reasoning:
                 updates.append(helpers.update_agent_thought_text(turn.reasoning))
             if turn.role == "assistant" and turn.content:
@@ -220,6 +224,12 @@ class UmadAgent:
                 )
             for update in updates:
                 await self._editor.session_update(session.id, update)
+
+
+def _shown(turn: ChatMessage) -> str:
+    """What the user said, with a word in the place of each file."""
+    pieces = pieces_of(turn.content, turn.media)
+    return "".join(one if isinstance(one, str) else f"[{MEDIA_NAMES[one.kind]}]" for one in pieces)
 
 
 def _modes(session: Session) -> schema.SessionModeState:

@@ -4,14 +4,17 @@ A file has what was said and read, so it belongs to this user alone (`umad.priva
 oldest go when there are too many. Not: the model's cells, which the daemon keeps.
 """
 
+import base64
 import json
 import re
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
-from umad.conversation import ChatMessage, ChatOptions, from_json, to_json
+from umad.content import MEDIA_NAMES, MediaFile, PlacedFile, beside
+from umad.conversation import ChatMessage, ChatOptions, from_json, media_of, to_json
 from umad.errors import BadRequest, UnknownRequest
 from umad.private_file import read_own, write_own
 
@@ -53,19 +56,21 @@ class Session:
             raise BadRequest(f"the modes are {', '.join(known)}", field="modeId")
         self.mode = mode
 
-    def say(self, text: str) -> None:
+    def say(self, text: str, media: tuple[PlacedFile, ...] = ()) -> None:
         """The user said something; the first words become the title.
 
         Two of the user's turns in a row become one: many models' templates refuse them, and then
         the conversation could never go on.
         """
-        if not text.strip():
+        if not text.strip() and not media:
             raise BadRequest("the prompt has no text", field="prompt")
         if not self.title:
-            self.title = " ".join(text.split())[:_TITLE_CHARS]
+            words = text if text.strip() else MEDIA_NAMES[media[0].file.kind]
+            self.title = " ".join(words.split())[:_TITLE_CHARS]
         if self.messages and self.messages[-1].role == "user":
-            text = f"{self.messages.pop().content}\n\n{text}"
-        self.messages.append(ChatMessage(role="user", content=text))
+            before = self.messages.pop()
+            text, media = beside((before.content, before.media), (text, media), "\n\n")
+        self.messages.append(ChatMessage(role="user", content=text, media=media))
 
     def close_calls(self, why: str) -> None:
         """Give every call without a result one, so that the conversation can go on."""
@@ -85,23 +90,40 @@ class SessionFiles:
         self._folder = folder
 
     def write(self, session: Session) -> None:
-        """Write a session down. Raises `OSError`."""
-        value = {
+        """Write a session down; if it is too long, then without its images and sounds. Raises
+        `OSError`.
+        """
+        value: dict[str, Any] = {
             "cwd": session.cwd,
             "mode": session.mode,
             "title": session.title,
             "turns": to_json(tuple(session.messages), ChatOptions()),
         }
+        media = media_of(session.messages)
+        written = [base64.b64encode(one.data).decode() for one in media]
+        if media and sum(map(len, written)) < MAX_FILE_BYTES:
+            data = json.dumps({**value, "media": written}).encode()
+            if len(data) <= MAX_FILE_BYTES:
+                return self._put(session, data)
         data = json.dumps(value).encode()
         if len(data) <= MAX_FILE_BYTES:
-            write_own(self._path(session.id), data)
-            self._drop_oldest()
+            self._put(session, data)
+        return None
+
+    def _put(self, session: Session, data: bytes) -> None:
+        write_own(self._path(session.id), data)
+        self._drop_oldest()
 
     def read(self, id_: str) -> Session:
         """An earlier session. Raises `UnknownRequest` where there is none of that id."""
         try:
             value = json.loads(read_own(self._path(id_), MAX_FILE_BYTES))
             messages, _ = from_json(value["turns"])
+            if "media" in value:
+                kinds = [one.kind for one in media_of(messages)]
+                data = [base64.b64decode(one, validate=True) for one in value["media"]]
+                files = [MediaFile(kind=k, data=d) for k, d in zip(kinds, data, strict=True)]
+                messages, _ = from_json(value["turns"], files)
             return Session(
                 id=id_,
                 cwd=str(value["cwd"]),
