@@ -157,6 +157,34 @@ class LimitSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class MediaSettings:
+    """Images and sounds of requests: limits of decoding them, and of fetching them."""
+
+    # Files of one request. An agent sends its whole history with every request.
+    files: int = 128
+    # Of one file. A frame of the socket holds `LimitSettings.frame_bytes` of all.
+    file_bytes: int = 64 * 2**20
+    # Of an image. Phones take photos of 12 to 50 megapixels; encoders scale all of them down.
+    pixels: int = 50_000_000
+    # Of a sound: encoders make 25 tokens a second of it and more.
+    seconds: float = 600.0
+    # Processor time of decoding. 50 megapixels of JPEG take two seconds of a slow core.
+    decode_s: float = 10.0
+    # Memory of the decoding process beyond what it begins with. 50 megapixels are 150 MB in the
+    # answer, and four bytes each in every step on the way.
+    decode_bytes: int = 2**30
+    # The gateway fetches the http and https addresses of images and sounds that requests have.
+    remote_urls: bool = False
+    # Networks that are asked besides public addresses, in CIDR notation.
+    remote_networks: tuple[str, ...] = ()
+    # Bytes, and seconds, of all addresses of one request together. A frame has room for so much.
+    remote_bytes: int = 12 * 2**20
+    remote_s: float = 10.0
+    # Redirects of one address.
+    remote_redirects: int = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LoggingSettings:
     """Settings of the logs, which go to stderr, and of the scorecard."""
 
@@ -261,5 +289,6 @@ class Settings:
     engine: EngineSettings = field(default_factory=EngineSettings)
     scheduler: SchedulerSettings = field(default_factory=SchedulerSettings)
     limits: LimitSettings = field(default_factory=LimitSettings)
+    media: MediaSettings = field(default_factory=MediaSettings)
     logging: LoggingSettings = field(default_factory=LoggingSettings)
     http: HttpSettings = field(default_factory=HttpSettings)

@@ -28,6 +28,7 @@ TEXTS = (
     *("1KiB", "16MiB", "3GiB", "1500", "background", "numpy", "deadline", "debug", "warning"),
     *("f16", "q8", "q6", "q4", "head-major", "unified"),
     *("127.0.0.1:8080", "[::1]:0", "unix:/tmp/my socket", "https://example.org", "*"),
+    *("192.168.1.0/24", "fd00::/8"),
     *("~/models", "/tmp/a # b", "/tmp/a: b", "it's", '"quoted"', "a, b", "[x", "{x}", "- x", "&x"),
     *("ümlaut", "two\nlines", " blanks ", "%TAG", "@x", "`x`", "!x", "?", "x:", "1_000", "0x10"),
 )

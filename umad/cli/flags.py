@@ -14,8 +14,12 @@ from umad.configuration.options import LISTS, MODEL, OPTIONS, Option
 FLAGGED: tuple[Option, ...] = OPTIONS
 # What `umad gateway` needs to know of a daemon's options, and is handed by `umad serve`.
 _SHARED = ("socket", "socket_owner", "log_level", "verbose")
+# It fetches images by their addresses; what is in them is decoded elsewhere.
+_FETCHING = ("media.remote_", "media.files")
 GATEWAY: tuple[Option, ...] = tuple(
-    option for option in OPTIONS if option.target[0] == "http" or option.name in _SHARED
+    option
+    for option in OPTIONS
+    if option.target[0] == "http" or option.name in _SHARED or option.name.startswith(_FETCHING)
 )
 
 

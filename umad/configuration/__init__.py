@@ -5,8 +5,8 @@ its flags from the options defined here).
 
     sources  `load`: decides which source wins, and refuses errors with their place
     options  every option once: name, kind, its place in `Settings`, its texts; http_options (the
-             gateway's), limit_options, log_options, model_options and context_options are parts of
-             it in files of their own
+             gateway's), limit_options, media_options, log_options, model_options and
+             context_options are parts of it in files of their own
     option   Option: one of them
     sample   writes config/umad.yaml from that table
     shown    writes one option's value as a line of such a file

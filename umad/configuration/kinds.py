@@ -7,6 +7,7 @@ Not: choosing an option's kind (`umad.configuration.options`). Pure, but that th
 `~` is looked up.
 """
 
+import ipaddress
 import math
 import os
 import re
@@ -70,9 +71,9 @@ def whole(
     return ValueKind(wants=wants, metavar=metavar, unit=unit, read=read, write=write)
 
 
-def count(of: str) -> ValueKind:
+def count(of: str, *, most: int = 1_000_000) -> ValueKind:
     """A number of things, at least one."""
-    return whole(1, 1_000_000, unit=of)
+    return whole(1, most, unit=of)
 
 
 def number(low: float, high: float, *, unit: str) -> ValueKind:
@@ -229,6 +230,11 @@ def _read_origin(text: str) -> str:
     return text
 
 
+def _read_network(text: str) -> str:
+    ipaddress.ip_network(text)
+    return text
+
+
 def _write_gbps(value: float | str) -> str:
     return value if isinstance(value, str) else f"{_write_number(value)}GBps"
 
@@ -286,6 +292,12 @@ ORIGIN = ValueKind(
     metavar="ORIGIN",
     unit="origins",
     read=_read_origin,
+)
+NETWORK = ValueKind(
+    wants="a network such as 192.168.1.0/24, or one address",
+    metavar="NETWORK",
+    unit="networks",
+    read=_read_network,
 )
 KEEP_ALIVE = ValueKind(
     wants="a time such as 30m or 1h, seconds, or -1 for ever",

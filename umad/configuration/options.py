@@ -26,6 +26,7 @@ from umad.configuration.kinds import (
 )
 from umad.configuration.limit_options import LIMITS
 from umad.configuration.log_options import LEVELS, LOGGING
+from umad.configuration.media_options import MEDIA, MEDIA_LISTS
 from umad.configuration.model_options import KEEP, MODELS, PRELOAD
 from umad.configuration.option import Option, engine_option, nested_option
 
@@ -303,6 +304,7 @@ SCALARS: tuple[Option, ...] = (
         shown=True,
     ),
     *LIMITS,
+    *MEDIA,
     *HTTP,
     *LOGGING,
 )
@@ -319,6 +321,7 @@ LISTS: tuple[Option, ...] = (
         example="[~/models]",
     ),
     PRELOAD,
+    *MEDIA_LISTS,
     *HTTP_LISTS,
 )
 # Options with structure: read from YAML nodes, or from YAML text in a variable or flag.

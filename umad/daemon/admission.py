@@ -10,6 +10,7 @@ from dataclasses import replace
 
 from umad.asker import MACHINE_USER, Asker
 from umad.config import LimitSettings
+from umad.content import MAX_FILES
 from umad.conversation import to_json
 from umad.daemon.authority import session_key
 from umad.daemon.identity import LaneChoice, LaneRules, Parents
@@ -32,14 +33,21 @@ MAX_OWNERS = 256
 class Admission:
     """The rules of one daemon, and the lanes its sessions were moved to.
 
-    shares_prefixes: all owners share prefixes, as in `Settings.share_prefixes`.
+    shares_prefixes: all owners share prefixes, as in `Settings.share_prefixes`. most_files: images
+    and sounds of one request.
     """
 
     def __init__(
-        self, *, lanes: LaneRules, limits: LimitSettings, shares_prefixes: bool = False
+        self,
+        *,
+        lanes: LaneRules,
+        limits: LimitSettings,
+        shares_prefixes: bool = False,
+        most_files: int = MAX_FILES,
     ) -> None:
         self._lanes = lanes
         self._limits = limits
+        self._most_files = most_files
         self._shares_prefixes = shares_prefixes
         self._sessions: OrderedDict[str, OrderedDict[str, str | None]] = OrderedDict()
 
@@ -165,6 +173,12 @@ class Admission:
                 f"the prompt has {len(request.prompt_ids)} tokens, at most "
                 f"{limits.prompt_tokens} are taken (prompt_tokens in the limits)",
                 field="prompt_ids",
+            )
+        if len(request.placed) > self._most_files:
+            raise BadRequest(
+                f"the request has {len(request.placed)} images and sounds, at most "
+                f"{self._most_files} are taken (media.files)",
+                field="prompt" if request.messages is None else "messages",
             )
         messages, constraint = request.messages, request.constraint
         sampling = _within_news(self._sampling(request.sampling), request.n)

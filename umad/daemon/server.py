@@ -198,7 +198,10 @@ class Daemon:
         self._clock = clock
         self._socket_file = socket_file
         admission = Admission(
-            lanes=lanes, limits=settings.limits, shares_prefixes=settings.share_prefixes
+            lanes=lanes,
+            limits=settings.limits,
+            shares_prefixes=settings.share_prefixes,
+            most_files=settings.media.files,
         )
         shares = AppShares(settings.limits)
         self._completions = Completions(

@@ -9,7 +9,13 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
-from umad.config import EngineSettings, LaneSettings, SchedulerSettings, Settings
+from umad.config import (
+    EngineSettings,
+    LaneSettings,
+    MediaSettings,
+    SchedulerSettings,
+    Settings,
+)
 from umad.isolated import python_module
 from umad.models.projectors import NONE, chosen
 
@@ -26,6 +32,7 @@ class EngineOptions:
     path: str
     engine: EngineSettings = field(default_factory=EngineSettings)
     scheduler: SchedulerSettings = field(default_factory=SchedulerSettings)
+    media: MediaSettings = field(default_factory=MediaSettings)
     lanes: Mapping[str, LaneSettings] = field(default_factory=lambda: Settings().qos)
     latency_cap: float = Settings().latency_cap
     # The longest prompt that is accepted; None leaves that to the context's size.
@@ -59,6 +66,7 @@ class EngineOptions:
             projector=None if projector is None else str(projector),
             engine=replace(settings.engine, mmproj=_mmproj(settings, name)),
             scheduler=settings.scheduler,
+            media=settings.media,
             lanes=settings.qos,
             latency_cap=settings.latency_cap,
             prompt_tokens=settings.limits.prompt_tokens,
@@ -82,6 +90,7 @@ class EngineOptions:
         values = json.loads(text)
         values["engine"] = EngineSettings(**values["engine"])
         values["scheduler"] = SchedulerSettings(**values["scheduler"])
+        values["media"] = MediaSettings(**values["media"])
         values["lanes"] = {name: LaneSettings(**one) for name, one in values["lanes"].items()}
         return cls(**values)
 

@@ -52,6 +52,7 @@ from umad.engine.steps.loop import StepLoop
 from umad.engine.steps.rehearsal import Rehearsal
 from umad.engine.vocab import Vocabulary
 from umad.media.decoder import MediaDecoder
+from umad.media.limits import MediaLimits
 from umad.protocol.link import EngineReady, LoadProgress, StepReport
 from umad.scheduler import Scheduler, SchedulerSpec, TrafficBudget, assemble
 from umad.scheduler.costs.step_cost import CostModel
@@ -105,7 +106,8 @@ def serve(options: EngineOptions, link: socket.socket, mailbox: Mailbox) -> None
     rows = RowCache(options.engine.media_bytes)
     files = None
     if model.media is not None:
-        files = MediaFiles(model.media, MediaDecoder(), has_rows=rows.__contains__)
+        decoder = MediaDecoder(MediaLimits.of(options.media))
+        files = MediaFiles(model.media, decoder, has_rows=rows.__contains__)
     n_cells = model.facts.n_cells
     intake = Intake(
         vocab=vocab,

@@ -17,6 +17,7 @@ lanes or KV. It may be killed and started again without effect on the socket's o
                 model with a system prompt, sampling and a lane
     recordings  hands recordings to the daemon
     written_files  images and sounds as dialects write them; marked_prompts: at marks in a prompt
+    remote/     fetches those that are named by an address, where that is allowed
     vectors     writes vectors as JSON, one row at a time
     generation  opens, iterates and closes one generation of the daemon, in every state
     sse         streams: headers at once, keep-alive while no token comes

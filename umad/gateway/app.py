@@ -16,7 +16,7 @@ from starlette.middleware import Middleware
 from starlette.routing import Route
 
 from umad.cache_path import cache_folder
-from umad.config import HttpSettings, LimitSettings
+from umad.config import HttpSettings, LimitSettings, MediaSettings
 from umad.gateway.aliases import Aliases
 from umad.gateway.counts import Counts
 from umad.gateway.dialects import ENDPOINTS
@@ -34,6 +34,7 @@ from umad.gateway.model_facts import ModelFactsCache
 from umad.gateway.near_path import served_paths
 from umad.gateway.openapi import docs_of
 from umad.gateway.presets import Presets
+from umad.gateway.remote.files import RemoteFiles
 from umad.gateway.responses_store import ResponsesStore
 from umad.gateway.shared import Shared
 from umad.gateway.spans import Spans
@@ -57,12 +58,13 @@ def create_app(
     spans: Spans | None = None,
     most_tokens: int = LimitSettings().max_tokens,
     presets: Presets | None = None,
+    media: MediaSettings | None = None,
 ) -> Starlette:
     """Make one gateway's application. `keys` are those of `settings.api_key_file` if not given.
 
     `any_host` and `any_address` say which Hosts are accepted (`door.hosts.HostRule`). `verbose`:
     log prompts and completions. `spans` makes traces. `most_tokens` is the daemon's limit of an
-    answer.
+    answer. `media`: whether and how addresses of images are fetched.
     """
     if keys is None:
         path = settings.api_key_file
@@ -89,6 +91,7 @@ def create_app(
         quotas=Quotas(most_tokens=most_tokens),
         places=Places(settings.concurrency),
         bodies=Bodies(BODIES_FACTOR * settings.body_bytes),
+        remote=RemoteFiles(media or MediaSettings()),
         counts=Counts(),
         models=ModelFactsCache(service),
         token_bytes=TokenBytes(service),

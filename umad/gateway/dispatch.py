@@ -143,7 +143,7 @@ class Served:
         ) as raw:
             with shared.places.one(whose) if endpoint.is_work else nullcontext():
                 work = asyncio.create_task(
-                    self._work(scope, sender, request_id, caller, span, raw),
+                    self._work(scope, sender, request_id, caller, span, raw, whose),
                     name=f"request {request_id}",
                 )
                 gone = asyncio.create_task(_disconnected(receive), name=f"watch {request_id}")
@@ -166,6 +166,7 @@ class Served:
         caller: Caller,
         span: RequestSpan | None,
         raw: bytes,
+        whose: str,
     ) -> None:
         async with AsyncExitStack() as exits:
             meter = self._shared.quotas.meter(caller, asyncio.get_running_loop().time)
@@ -180,6 +181,7 @@ class Served:
                 request_id=request_id,
                 span=span,
                 exits=exits,
+                whose=whose,
                 meter=meter,
             )
             response = await self._endpoint.handle(call)

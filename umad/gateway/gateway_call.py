@@ -55,7 +55,7 @@ B = TypeVar("B", bound=BaseModel)
 class GatewayCall:
     """One HTTP request inside a handler. Owner: the task that runs the handler.
 
-    `raw` is the whole body.
+    `raw` is the whole body. `whose`: for whom it counts where room is shared.
     """
 
     def __init__(
@@ -69,6 +69,7 @@ class GatewayCall:
         request_id: str,
         span: RequestSpan | None,
         exits: AsyncExitStack,
+        whose: str,
         meter: Meter | None = None,
     ) -> None:
         self.request = request
@@ -81,6 +82,7 @@ class GatewayCall:
         self.id = request_id
         self._span = span
         self._meter = meter
+        self._whose = whose
         self.exits = exits  # closed with the call
         self._names = FieldNames(endpoint.names)
         self._generations: list[GatewayGeneration] = []
@@ -120,7 +122,7 @@ class GatewayCall:
         names = self._names.of_one_request()
         names.offer(request.chat.tools)
         try:
-            request = names.with_files(request)
+            request = names.with_files(await self._with_fetched(request))
             request = await self._with_text_biases(request)
             request.check()
             if any(one.number is not None for one in request.lora or ()):
@@ -150,6 +152,22 @@ class GatewayCall:
             ids = await self.tokenize(text, model=request.model, special=False)
             biases += [(one, bias) for one in ids]
         return replace(request, sampling=replace(request.sampling, logit_bias=tuple(biases)))
+
+    async def _with_fetched(self, request: GenerateRequest) -> GenerateRequest:
+        """`request` with the files that its body names by addresses, where that is allowed. Raises
+        `BadRequest` for too many, and `Crowded` where there is no room for them.
+        """
+        remote, bodies = self.shared.remote, self.shared.bodies
+        if not remote.wants(request):
+            return request
+        facts = await self.shared.models.facts(request.model) if request.model else {}
+        held = self.exits.enter_context(bodies.fetched(self._whose))
+        return await remote.filled(
+            request,
+            owner=self.owner,
+            kinds=tuple(facts.get("media") or ()) if has_told(facts) else None,
+            hold=lambda n_bytes: bodies.add(held, n_bytes),
+        )
 
     def _service(self, request: GenerateRequest) -> Generator:
         """The daemon, with listeners if the log, a trace or a quota needs them. Raises
@@ -290,14 +308,14 @@ class GatewayCall:
 
     async def render(self, request: GenerateRequest) -> ChatPrompt:
         """The prompt of a chat, without a generation. Raises what the template refuses."""
-        request = self._names.with_files(await self._as_preset(request))
+        request = await self._as_preset(request)
+        request = replace(request, model=await self.local(request.model))
         try:
+            request = self._names.with_files(await self._with_fetched(request))
             request.check()
             self._pay(tokenized_share(prompt_estimate(request)))
             return await self.service.render(
-                request.messages,
-                chat=request.chat,
-                model=await self.local(request.model),
+                request.messages, chat=request.chat, model=request.model
             )
         except UmadError as error:
             raise self.named(error) from None

@@ -110,6 +110,7 @@ async def _serve(
         spans=spans,
         most_tokens=settings.limits.max_tokens,
         presets=Presets(presets),
+        media=settings.media,
     )
     http = settings.http
     connections = Connections(
@@ -148,6 +149,7 @@ async def _serve(
         await server.serve(sockets=[sock])
     finally:
         await client.close()
+        await app.state.shared.remote.close()
         app.state.shared.store.close()
         if spans is not None:
             spans.close()

@@ -15,6 +15,7 @@ from umad.gateway.door.quotas import Quotas
 from umad.gateway.following import JobFollowers
 from umad.gateway.model_facts import ModelFactsCache
 from umad.gateway.presets import Presets
+from umad.gateway.remote.files import RemoteFiles
 from umad.gateway.responses_store import ResponsesStore
 from umad.gateway.spans import Spans
 from umad.gateway.token_bytes import TokenBytes
@@ -36,6 +37,7 @@ class Shared:
     quotas: Quotas
     places: Places
     bodies: Bodies
+    remote: RemoteFiles
     counts: Counts
     models: ModelFactsCache
     token_bytes: TokenBytes

@@ -2,21 +2,36 @@
 
 from dataclasses import dataclass
 
+from umad.config import MediaSettings
+
+_DEFAULTS = MediaSettings()
+# A machine that has no core to give is waited for longer.
+_WALL_PER_RUN = 3.0
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MediaLimits:
-    """Limits of one file."""
+    """Limits of one file. Their reasons stand in `MediaSettings`."""
 
-    # Of the file itself. A frame of the socket holds 16 MiB.
-    file_bytes: int = 64 * 2**20
-    # Of an image. Phones take photos of 12 to 50 megapixels; encoders scale all of them down.
-    pixels: int = 50_000_000
-    # Of a sound: encoders make 25 tokens a second of it and more.
-    seconds: float = 600.0
-    # Processor time of decoding. 50 megapixels of JPEG take two seconds of a slow core.
-    run_s: float = 10.0
-    # The same by the clock, on a machine that has no core to give.
-    wall_s: float = 30.0
-    # Memory of the decoding process beyond what it begins with. 50 megapixels are 150 MB in the
-    # answer, and four bytes each in every step on the way.
-    memory_bytes: int = 2**30
+    file_bytes: int = _DEFAULTS.file_bytes
+    # Of an image.
+    pixels: int = _DEFAULTS.pixels
+    # Of a sound.
+    seconds: float = _DEFAULTS.seconds
+    # Processor time of decoding, and the same by the clock.
+    run_s: float = _DEFAULTS.decode_s
+    wall_s: float = _DEFAULTS.decode_s * _WALL_PER_RUN
+    # Memory of the decoding process beyond what it begins with.
+    memory_bytes: int = _DEFAULTS.decode_bytes
+
+    @classmethod
+    def of(cls, settings: MediaSettings) -> "MediaLimits":
+        """The part of the settings that is about decoding."""
+        return cls(
+            file_bytes=settings.file_bytes,
+            pixels=settings.pixels,
+            seconds=settings.seconds,
+            run_s=settings.decode_s,
+            wall_s=settings.decode_s * _WALL_PER_RUN,
+            memory_bytes=settings.decode_bytes,
+        )

@@ -81,6 +81,15 @@ class Bodies:
             del self._bodies[body]
             self._held_bytes -= body.size_bytes
 
+    @contextmanager
+    def fetched(self, caller: str) -> Iterator[Body]:
+        """What is fetched for a request of `caller`, for as long as its bytes are held. It makes no
+        room for others.
+        """
+        with self.one(caller, lambda: None) as body:
+            body.arriving = False
+            yield body
+
     def add(self, body: Body, n_bytes: int) -> None:
         """Count bytes that have come. Raises `Crowded` if there is no room for them."""
         body.size_bytes += n_bytes
