@@ -111,10 +111,14 @@ def _reason(done: Done, *, has_calls: bool) -> StopReason:
 async def _count_tokens(call: GatewayCall) -> ASGIApp:
     """Count the prompt's tokens in the engine, which alone has the template and the vocabulary. The
     generation is cancelled as soon as it has told its prompt's length. The part of the prompt that
-    it has read by then stays in the cache for the request that usually follows.
+    it has read by then stays in the cache for the request that usually follows. With images the
+    prompt is only rendered: their sizes tell how many tokens they are, and no pixel is looked at.
     """
     body = call.body(CountTokensBody)
-    generation = await call.open(counting_request(body))
+    request = counting_request(body)
+    if request.placed:
+        return answer({"input_tokens": len((await call.render(request)).ids)})
+    generation = await call.open(request)
     async for event in generation:
         if isinstance(event, Progress):
             return answer({"input_tokens": event.total_tokens})

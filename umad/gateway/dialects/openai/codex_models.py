@@ -35,7 +35,6 @@ def codex_entry(name: str, facts: Mapping[str, Any], *, priority: int) -> dict[s
     """One element of the array. priority: its place in Codex's picker, the lowest first."""
     context = context_tokens(facts) or None
     thinks = bool(facts.get("thinking")) or facts.get("chat_family") == "harmony"
-    takes_tools = bool(facts.get("takes_tools"))
     return {
         "slug": name,
         "display_name": name,
@@ -60,7 +59,7 @@ def codex_entry(name: str, facts: Mapping[str, Any], *, priority: int) -> dict[s
             "mode": "tokens",
             "limit": min(_MOST_OUTPUT_TOKENS, (context or _MOST_OUTPUT_TOKENS * 4) // 4),
         },
-        "supports_parallel_tool_calls": takes_tools,
+        "supports_parallel_tool_calls": bool(facts.get("takes_tools")),
         "context_window": context,
         "max_context_window": context,
         "experimental_supported_tools": [],
@@ -69,7 +68,7 @@ def codex_entry(name: str, facts: Mapping[str, Any], *, priority: int) -> dict[s
         "name": name,
         "model": name,
         "type": "model",
-        "capabilities": ["completion", *(["tools"] if takes_tools else [])],
+        "capabilities": _capabilities(facts),
         "details": {
             "parent_model": "",
             "format": "gguf",
@@ -79,3 +78,13 @@ def codex_entry(name: str, facts: Mapping[str, Any], *, priority: int) -> dict[s
             "quantization_level": quantization_of(facts.get("description")),
         },
     }
+
+
+def _capabilities(facts: Mapping[str, Any]) -> list[str]:
+    """llama-server's documentation tells clients to look here before they send an image."""
+    found = ["completion"]
+    if facts.get("media"):
+        found.append("multimodal")
+    if facts.get("takes_tools"):
+        found.append("tools")
+    return found
