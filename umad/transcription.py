@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from umad.errors import BadRequest
-from umad.spoken_languages import FOUND_OUT, code_of
+from umad.spoken_languages import FOUND_OUT, code_of, near_names
 
 MAX_PROMPT_CHARS = 8192
 MAX_LANGUAGE_CHARS = 32
@@ -72,9 +72,14 @@ class TranscribeRequest:
         if self.language is not None and not 0 < len(self.language) <= MAX_LANGUAGE_CHARS:
             raise BadRequest("language is a code such as en, or a name", field="language")
         if self.language is not None and self.spoken is None and self.language != FOUND_OUT:
+            near = near_names(self.language)
+            hint = (
+                f"did you mean {' or '.join(near)}?"
+                if near
+                else "it is a code such as en or eng, or a name such as english"
+            )
             raise BadRequest(
-                f"language {self.language!r} is none that Whisper models know; it is a code such "
-                "as en, or a name such as english",
+                f"language {self.language!r} is none that Whisper models know; {hint}",
                 field="language",
             )
         if self.prompt is not None and len(self.prompt) > MAX_PROMPT_CHARS:
