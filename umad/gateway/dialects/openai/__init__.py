@@ -1,6 +1,7 @@
 """Serves OpenAI's API: chat completions, completions, responses, embeddings, audio, models.
 
     audio                                  POST /v1/audio/transcriptions and /v1/audio/translations
+    audio_chat                             the same by models of chats that hear
     chat, chat_stream                      POST /v1/chat/completions, whole and in pieces
     codex_models                           models as Codex reads them in GET /v1/models
     completions                            POST /v1/completions

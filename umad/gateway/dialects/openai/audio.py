@@ -11,9 +11,10 @@ from typing import Any
 from starlette.responses import Response
 from starlette.types import ASGIApp
 
-from umad.errors import ProtocolViolation
+from umad.errors import ProtocolViolation, Unsupported
 from umad.gateway import sse
 from umad.gateway.bodies.openai_audio import SCHEMA, AudioForm, read_audio_form
+from umad.gateway.dialects.openai.audio_chat import heard_in_chat, hears_in_chats
 from umad.gateway.dialects.openai.error_shape import OPENAI
 from umad.gateway.endpoint import Endpoint
 from umad.gateway.gateway_call import GatewayCall, answer
@@ -33,6 +34,8 @@ async def _translations(call: GatewayCall) -> ASGIApp:
 
 async def _heard(call: GatewayCall, *, translate: bool) -> ASGIApp:
     form = read_audio_form(call.request.headers.get("content-type", ""), call.raw)
+    if form.model is not None and await hears_in_chats(call, form.model):
+        return await heard_in_chat(call, form, translate=translate)
     request = TranscribeRequest(
         audio=form.file,
         model=form.model,
@@ -44,7 +47,13 @@ async def _heard(call: GatewayCall, *, translate: bool) -> ASGIApp:
         lane=form.lane,
     )
     # Until the first window is heard, an error has a status.
-    first, rest = await open_hearing(call, request)
+    try:
+        first, rest = await open_hearing(call, request)
+    except Unsupported:
+        # A model that was loaded for this request has told only now what it takes.
+        if form.model is None or not await hears_in_chats(call, form.model):
+            raise
+        return await heard_in_chat(call, form, translate=translate)
     if form.stream:
         return call.stream(_deltas(first, rest))
     last = first
