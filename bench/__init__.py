@@ -25,6 +25,7 @@ Nothing here runs inside umad; contenders are processes that are reached over a 
     python -m bench check       a minute on nano: are the ratios still there (`make bench-check`)
     python -m bench soak        a crowd that misbehaves: is anything lost (`make soak`)
     python -m bench several     three models, two loaded at once: is anything lost, left or felt
+    python -m bench speech      streams of a chat beside an hour of speech
     python -m bench sampling    time to draw a token, beside llama.cpp's own chain
     python -m bench determinism which ways of feeding tokens give the same bits
     python -m bench plan        how long planning a step takes
@@ -52,6 +53,7 @@ low, high}}.
     contenders  bare, llama-server, umad       precedence  going before other work
     bare  peer_server  umad_daemon             a run of each, and its plain client
     bare_embed                                 the bare loop of `embed`, a process of its own
+    plain_whisper                              whisper.cpp alone for `speech`, the same
     python_server                              llama-cpp-python's, in an environment of its own
     http_server                                the part that servers over HTTP share
     gateway_crowd  gateway_requests            a crowd through the gateway; one chat over both

@@ -34,6 +34,7 @@ from bench import (
     several,
     soak,
     speculation,
+    speech,
     speed,
     turns,
 )
@@ -57,6 +58,7 @@ BENCHMARKS: Mapping[str, Callable[[Sequence[str]], int]] = {
     "check": check.main,
     "soak": soak.main,
     "several": several.main,
+    "speech": speech.main,
     "turns": turns.main,
     "kept": kept.main,
     "embed": embed.main,

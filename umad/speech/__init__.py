@@ -18,6 +18,7 @@ A process of its own can, at once.
     main          the process from its arguments to its exit; reads the link
     desk          whose window is next, and the answers
     pace          lets the transcriber run beside other engines' interactive work
+    spells        when it may, and how long; pure
     transcriber   that process as this one sees it: starts, stops, continues, kills it
     hearing       that process itself; the only module that imports pywhispercpp
     window        one window: what is asked of the transcriber, and what it answers

@@ -1,10 +1,9 @@
 """Lets the transcriber run beside other engines' interactive work without being felt.
 
 A window of a long recording is background work, whatever its lane. While another engine has
-interactive work the transcriber runs for `STEP_MS` at a time and for `SHARE` of the time, as the
-background steps of engines do (`umad.scheduler.steps.neighbours`), and is stopped in between. The
-only window of a short recording is somebody's dictation: it runs as it can, and the board shows it
-to the others as interactive work.
+interactive work the transcriber is stopped, and runs for a spell now and then (`umad.speech.spells`
+says when). The only window of a short recording is somebody's dictation: it runs as it can, and the
+board shows it to the others as interactive work.
 Not: the device board (`umad.engine.board`). Owner: a thread of its own; `began` and `ended` are the
 desk's.
 """
@@ -15,11 +14,11 @@ from collections.abc import Callable
 from umad.clock import Clock
 from umad.engine.board.seat import BoardSeat
 from umad.engine.process import name_thread
-from umad.scheduler.steps.neighbours import SHARE, STEP_MS, Courtesy
+from umad.speech.spells import Spells
 from umad.speech.transcriber import Transcriber
-from umad.units import NS_PER_MS
+from umad.units import NS_PER_S
 
-# Shared memory wakes nobody, so it is looked at. A look costs 15 µs.
+# Shared memory wakes nobody, so it is looked at while the transcriber runs. A look costs 15 µs.
 LOOK_S = 0.005
 # Without any other engine there is nobody to look at.
 _ALONE_S = 0.25
@@ -49,7 +48,10 @@ class Pace:
         self._runs = threading.Event()
         self._ended = threading.Event()
         self._is_hurried = False
-        self._courtesy = Courtesy(share=SHARE)
+        self._spells = Spells()
+        # Runs beside interactive work until then; None where it is stopped, or nobody minds.
+        self._spell_ends_ns: int | None = None
+        self._is_stopped = False
         # How often it was stopped; for tests and the log.
         self.n_pauses = 0
 
@@ -82,53 +84,50 @@ class Pace:
     def _follow(self) -> None:
         """Accompany one window to its end."""
         said_ns = shown_ns = self._clock.now_ns()
-        # Since when it runs beside others; None while it is stopped or nobody minds.
-        beside_ns: int | None = None
+        look_s = 0.0
         try:
-            while not self._ended.wait(self._look_s):
+            while not self._ended.wait(look_s):
                 now_ns = self._clock.now_ns()
-                if now_ns - said_ns >= _ALIVE_S * 1e9:
+                if now_ns - said_ns >= _ALIVE_S * NS_PER_S:
                     said_ns = now_ns
                     self._alive()
                 if self._is_hurried:
-                    if now_ns - shown_ns >= _SHOW_S * 1e9:
+                    look_s = _SHOW_S / 2
+                    if now_ns - shown_ns >= _SHOW_S * NS_PER_S:
                         shown_ns = now_ns
                         self._seat.standing(1, now_ns)
-                    continue
-                beside_ns = self._stepped(beside_ns, now_ns)
+                else:
+                    look_s = self._stepped(now_ns)
         finally:
-            self._transcriber.go_on()
+            self._go_on()
 
-    @property
-    def _look_s(self) -> float:
-        return LOOK_S if self._seat.has_neighbours else _ALONE_S
+    def _stepped(self, now_ns: int) -> float:
+        """Stop or continue; return the seconds until the next look."""
+        steps = self._seat.interactive_steps(now_ns)
+        if self._spell_ends_ns is not None and steps:
+            if now_ns < self._spell_ends_ns:
+                return (self._spell_ends_ns - now_ns) / NS_PER_S
+            self._pause()
+            self._spells.end(steps, now_ns)
+            return self._spells.wait_s
+        self._spells.look(steps, now_ns)
+        if not steps:
+            self._go_on()
+            return LOOK_S if self._seat.has_neighbours else _ALONE_S
+        if not self._is_stopped:
+            self._pause()
+        elif self._spells.may_begin:
+            spell_s = self._spells.begin()
+            self._go_on()
+            self._spell_ends_ns = now_ns + int(spell_s * NS_PER_S)
+            return spell_s
+        return self._spells.wait_s
 
-    def _stepped(self, beside_ns: int | None, now_ns: int) -> int | None:
-        """Stop or continue; return since when it runs beside others."""
-        courtesy = self._courtesy
-        is_busy = self._seat.others(now_ns).interactive
-        began_now = is_busy and not courtesy.busy_next_door
-        courtesy.busy_next_door = is_busy
-        if not is_busy:
-            self._transcriber.go_on()
-            return None
-        if began_now:
-            # It has run beside whoever came for as long as a look takes.
-            courtesy.ran(LOOK_S * 1e3, now_ns)
-            self._pause()
-            return None
-        if beside_ns is not None:
-            ran_ms = (now_ns - beside_ns) / NS_PER_MS
-            if ran_ms < STEP_MS:
-                return beside_ns
-            self._pause()
-            courtesy.ran(ran_ms, now_ns)
-            return None
-        if courtesy.wait_ms(now_ns) > 0:
-            return None
+    def _go_on(self) -> None:
         self._transcriber.go_on()
-        return now_ns
+        self._is_stopped, self._spell_ends_ns = False, None
 
     def _pause(self) -> None:
         self._transcriber.pause()
+        self._is_stopped, self._spell_ends_ns = True, None
         self.n_pauses += 1

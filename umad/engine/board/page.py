@@ -13,7 +13,7 @@ import mmap
 from collections.abc import MutableSequence
 
 # Version of the layout. Engines and daemon are one version of umad, so this only finds mistakes.
-LAYOUT = 2
+LAYOUT = 3
 SEATS = 64
 # Each seat is a cache line of its own, so that writers do not take each other's lines away.
 WORDS_PER_SEAT = 8
@@ -35,7 +35,8 @@ LAYOUT_WORD, SEATS_TAKEN = 0, 1
     BACKGROUND_BYTES,
     RATE,
     WAITS_UNTIL_NS,
-) = range(7)
+    STEPS,
+) = range(8)
 
 BoardWords = MutableSequence[int]
 

@@ -17,6 +17,7 @@ from umad.engine.board.page import (
     SEATS,
     SEATS_TAKEN,
     STEPPED_NS,
+    STEPS,
     WAITS_UNTIL_NS,
     WORDS_PER_SEAT,
     BoardWords,
@@ -77,6 +78,7 @@ class BoardSeat:
             words[at + BACKGROUND_BYTES] += n_bytes
         else:
             words[at + INTERACTIVE_BYTES] += n_bytes
+            words[at + STEPS] += 1
             words[at + STEPPED_NS] = now_ns
 
     def waits(self, until_ns: int) -> None:
@@ -117,6 +119,17 @@ class BoardSeat:
             background_bytes=n_background_bytes,
             bytes_per_s=bytes_per_s,
         )
+
+    def interactive_steps(self, now_ns: int) -> dict[int, int]:
+        """The steps so far of each other engine that has interactive work, by its seat. Any
+        thread.
+        """
+        words = self._words
+        return {
+            seat: words[(seat + 1) * WORDS_PER_SEAT + STEPS]
+            for seat in range(min(words[SEATS_TAKEN], SEATS))
+            if seat != self._seat and is_interactive(words, seat, now_ns)
+        }
 
     def arrived_elsewhere(self) -> bool:
         """True if another engine was handed interactive work after the last look at `others`. The
