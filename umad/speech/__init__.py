@@ -23,6 +23,7 @@ A process of its own can, at once.
     hearing       that process itself; the only module that imports pywhispercpp
     window        one window: what is asked of the transcriber, and what it answers
     recordings    the recordings that are being heard; recording: one, cut into windows
+    silence       what of a window is left out, because nobody makes a sound; pure
     reading       the reader's process: any sound file to 16 kHz, one channel
     words         words of tokens
 

@@ -163,7 +163,7 @@ class Desk:
                     self._transcriber.start()
                 self._pace.began(hurried=work.is_hurried)
                 try:
-                    heard = self._transcriber.hear(window.asked)
+                    heard = window.audible.placed(self._transcriber.hear(window.asked))
                 finally:
                     self._pace.ended()
         except TranscriberDied:

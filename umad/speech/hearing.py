@@ -41,6 +41,8 @@ _MOST_CONTEXT = 224
 _LEAST_LOGPROB = -1.0
 # whisper.cpp counts a progress in hundredths. This is the end of a window.
 _WHOLE = 99
+# What whisper.cpp's models write for a room in which nobody speaks.
+_NOBODY_SPEAKS = frozenset({"[BLANK_AUDIO]", "[SILENCE]", "[ Silence ]", "(silence)"})
 MISSING = "speech needs pywhispercpp: pip install 'umad[whisper]'"
 
 
@@ -150,7 +152,7 @@ class Hearing:
         pw, context = self._pw, self._context
         for at in range(pw.whisper_full_n_segments(context)):
             text = pw.whisper_full_get_segment_text(context, at).decode("utf-8", "replace")
-            if not text.strip():
+            if not text.strip() or text.strip() in _NOBODY_SPEAKS:
                 continue
             tokens = list(self._tokens(at, seconds))
             logprobs = [math.log(max(one.probability, 1e-9)) for _, one in tokens]

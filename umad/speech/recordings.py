@@ -11,7 +11,8 @@ from typing import Any
 
 from umad.clock import Clock
 from umad.speech.recording import Recording
-from umad.speech.window import WindowAsked
+from umad.speech.silence import Audible, without_silence
+from umad.speech.window import SAMPLE_RATE, WindowAsked
 
 # Each has a process of its own.
 MOST_OPEN = 8
@@ -33,13 +34,14 @@ class ReadWindow:
     total_s: float
     # The only window of its recording.
     is_whole: bool
-    # It has no sound in it.
-    is_silent: bool
+    # What of it is heard: nothing where it has no sound in it.
+    audible: Audible
     seconds: float
 
-
-# The loudest sample of silence: -60 dB. Whisper makes words of nothing from what is more quiet.
-_SILENT = 1e-3
+    @property
+    def is_silent(self) -> bool:
+        """True if there is nothing to hear."""
+        return not self.audible.samples.size
 
 
 class Recordings:
@@ -61,8 +63,9 @@ class Recordings:
             raise
         if is_last:
             self.forget(key)
+        audible = without_silence(samples)
         asked = WindowAsked(
-            samples=samples.tobytes(),
+            samples=audible.samples.tobytes(),
             language=args["language"],
             translate=bool(args["translate"]),
             prompt=args["prompt"] or "",
@@ -76,8 +79,8 @@ class Recordings:
             from_s=from_s,
             total_s=recording.total_s,
             is_whole=is_last and from_s == 0,
-            is_silent=not samples.size or float(abs(samples).max()) < _SILENT,
-            seconds=samples.size / 16_000,
+            audible=audible,
+            seconds=samples.size / SAMPLE_RATE,
         )
 
     def forget(self, key: str) -> None:

@@ -3,7 +3,7 @@
 What somebody feels is a step that takes longer, so steps are counted and not time: one of `ONE_IN`
 may run beside the transcriber. A spell is no longer than a step, so a step beside it takes twice
 its time at most, and touches two of them. A share of the time would not do: 30 ms of every 750 are
-beside 34 of 188 steps of 4 ms in the worst case, and beside 2 of 15 steps of 50 ms.
+beside 9 of 188 steps of 4 ms, and beside 2 of 15 steps of 50 ms.
 
     look(steps, now)     what the board shows: steps by seat, of engines with interactive work
     may_begin            whether enough steps went by since the last spell
