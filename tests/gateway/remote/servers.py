@@ -22,7 +22,7 @@ class Page:
     status: int = 200
     headers: Mapping[str, str] = field(default_factory=dict)
     # Runs behind the head and writes the body instead.
-    write: Callable[[Any], None] | None = None
+    write: Callable[[Any], object] | None = None
 
 
 @dataclass(slots=True)
