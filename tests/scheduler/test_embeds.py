@@ -17,7 +17,7 @@ from umad.scheduler.embeds.queue import (
     EmbedQueue,
     EmbedShape,
 )
-from umad.scheduler.queue.waiting_line import AGING_NS
+from umad.scheduler.queue.app_queue import AGING_NS
 from umad.step import EmbedSlice
 
 PRIORITY = {INTERACTIVE: 10, BACKGROUND: 1}

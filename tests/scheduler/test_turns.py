@@ -2,7 +2,7 @@
 
 from tests.scheduler.fake_device import Bench
 from umad.config import SchedulerSettings
-from umad.scheduler.queue.waiting_line import AGING_NS
+from umad.scheduler.queue.app_queue import AGING_NS
 
 
 def test_an_apps_own_deadlines_decide_who_of_its_requests_goes_first() -> None:

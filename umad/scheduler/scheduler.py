@@ -184,7 +184,8 @@ class Scheduler:
         if entry is None:
             return
         entry.paused = entry.gives_way = False
-        entry.waiting_since_ns = max(entry.waiting_since_ns, self._planned_ns)
+        if entry.state is RequestState.WAITING:
+            self._waiting.rejuvenate(entry, self._planned_ns)
         self._placer.may_place = True
 
     def guess_nothing(self, rid: int) -> None:

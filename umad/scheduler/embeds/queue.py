@@ -23,8 +23,8 @@ from numpy.typing import NDArray
 
 from umad.errors import BadRequest
 from umad.scheduler.costs.step_cost import FIRST_TRIED, ShapeCost, slice_cells
+from umad.scheduler.queue.app_queue import AGING_NS
 from umad.scheduler.queue.token_counters import PROMPT_WEIGHT, Account, TokenCounters
-from umad.scheduler.queue.waiting_line import AGING_NS
 from umad.step import EmbedPiece, EmbedSlice
 
 # A chat's question, or a paragraph. It takes a few steps of the streams beside it.

@@ -81,6 +81,11 @@ class Residency:
         return self._n_retained_cells
 
     @property
+    def spare_cells(self) -> int:
+        """Cells that are promised to nobody once all that is retained has been evicted."""
+        return self.ledger.free_cells - self._promised_cells + self.cells_retained
+
+    @property
     def is_pressed(self) -> bool:
         """Whether cells or sequence numbers run short, so that evictions are near."""
         return (
@@ -358,11 +363,6 @@ class Residency:
                 names |= {kept.session} if kept.session is not None else set()
                 self.evict(seq)
         return names
-
-    def evict_all(self) -> None:
-        """Evict everything retained."""
-        for seq in list(self._retained):
-            self.evict(seq)
 
     def _leave(self, entry: ScheduledRequest) -> int:
         seq = entry.seq

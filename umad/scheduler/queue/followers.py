@@ -16,7 +16,7 @@ Not: how a prefix is shared (`umad.scheduler.memory.residency`).
 Pure; owner: the step thread.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from umad.scheduler.memory.prefix_index import KEY_TOKENS, common_prefix
@@ -64,18 +64,18 @@ class Followers:
     def leader_of(
         self,
         entry: ScheduledRequest,
-        running: Mapping[int, ScheduledRequest],
+        prefilling: Iterable[ScheduledRequest],
         *,
         n_known: int,
     ) -> tuple[ScheduledRequest, int] | None:
-        """Return the running request that brings `entry` furthest, and how many tokens the two
-        will share; None where `entry` does as well without. n_known: so many tokens it would get
-        now."""
+        """Return the one of `prefilling`, whose prompts are being read, that brings `entry`
+        furthest, and how many tokens the two will share; None where `entry` does as well without.
+        n_known: so many tokens it would get now."""
         if entry.scores:
             return None
         best: tuple[ScheduledRequest, int] | None = None
-        for leader in running.values():
-            if leader.state is not RequestState.PREFILL or not self._may_lead(leader, entry):
+        for leader in prefilling:
+            if not self._may_lead(leader, entry):
                 continue
             place = self._place(leader, entry)
             waits_for = min(leader.n_tokens - leader.n_computed, MOST_STEP_TOKENS)

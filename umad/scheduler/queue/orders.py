@@ -35,6 +35,17 @@ class Order(Protocol):
         each the oldest of its app."""
         ...
 
+    def waiting_of_owner(self, entry: ScheduledRequest) -> Key:
+        """The same order as `waiting` among those of one owner. What the owner was served
+        has no part in it, so that the key stays as it is while others of the owner's apps are
+        served."""
+        ...
+
+    def aged_of_owner(self, entry: ScheduledRequest) -> Key:
+        """The same order as `aged` among those of one owner and lane, without what it was
+        served."""
+        ...
+
     def newcomer(self, entry: ScheduledRequest) -> Key:
         """The key among the interactive requests in the pool whose prompts are not read yet."""
         ...
@@ -66,6 +77,14 @@ class FairOrder(Order):
         return (*entry.account.turn, entry.arrived_ns)
 
     @override
+    def waiting_of_owner(self, entry: ScheduledRequest) -> Key:
+        return (entry.account.served, entry.arrived_ns)
+
+    @override
+    def aged_of_owner(self, entry: ScheduledRequest) -> Key:
+        return (entry.account.served, entry.arrived_ns)
+
+    @override
     def newcomer(self, entry: ScheduledRequest) -> Key:
         # A short prompt delays a long one by next to nothing. A long prompt delays a short one by
         # seconds.
@@ -90,6 +109,10 @@ class DeadlineOrder(FairOrder):
     @override
     def waiting(self, entry: ScheduledRequest) -> Key:
         return (entry.deadline_ns, *entry.account.turn, entry.arrived_ns)
+
+    @override
+    def waiting_of_owner(self, entry: ScheduledRequest) -> Key:
+        return (entry.deadline_ns, entry.account.served, entry.arrived_ns)
 
     @override
     def gives_way(self, entry: ScheduledRequest, priority: int) -> Key:

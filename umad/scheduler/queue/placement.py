@@ -17,10 +17,11 @@ from umad.scheduler.memory.parking import Parker
 from umad.scheduler.memory.residency import Residency
 from umad.scheduler.memory.restoring import Restorer
 from umad.scheduler.memory.state_saving import StateSaver
+from umad.scheduler.queue.app_queue import AGING_NS
 from umad.scheduler.queue.followers import Followers
 from umad.scheduler.queue.orders import Order
 from umad.scheduler.queue.token_counters import PROMPT_WEIGHT
-from umad.scheduler.queue.waiting_line import AGING_NS, WaitingLine
+from umad.scheduler.queue.waiting_line import WaitingLine
 from umad.scheduler.scheduled_request import (
     NEVER_NS,
     RequestEvent,
@@ -34,6 +35,10 @@ BLOCKING_NS = 3 * AGING_NS
 # cells of such prompts cost all streams 7 to 10 % of their speed (0.5B model, 2 cores, 1 and 8
 # streams).
 SHORT_TOKENS = 256
+# While others run, so many requests that do not fit are tried for one plan. With a thousand apps in
+# line a plan would take hundreds of milliseconds otherwise. Those behind them are tried when one of
+# these has its place.
+MOST_TRIES = 8
 
 
 class Tried(Enum):
@@ -84,11 +89,13 @@ class Placer:
         self.running: Mapping[int, ScheduledRequest] = self._running
         # Something has changed since a request was tried that did not fit.
         self.may_place = True
-        # The lowest priority among the running requests when `place` last looked at the line. A
-        # waiting request that is not above it cannot preempt a lower lane.
-        self._lowest_running = 0
+        # The lowest priority among the running requests that may be preempted, when `place` last
+        # looked at them. A waiting request that is not above it cannot preempt a lower lane.
+        self._lowest_lane = 0
         # At the same look, some request ran whose client does not read.
         self._anybody_gives_way = False
+        # The running requests whose prompts were being read then.
+        self._prefilling: list[ScheduledRequest] = []
         self._highest = max(priority.values())
         # Requests whose prompts were counted when they were placed, with a state that was still to
         # be put back.
@@ -122,51 +129,87 @@ class Placer:
 
     def place(self, now_ns: int) -> None:
         """Place every waiting request that can be placed now."""
-        placed, awaits_copies = True, False
-        while placed:
-            placed, awaits_copies = False, False
-            self._outcomes.clear()
-            self.lacks_number = False
-            self._lowest_running = min(
-                [self._priority[other.lane] for other in self._running.values()], default=0
-            )
-            self._anybody_gives_way = any(other.gives_way for other in self._running.values())
-            if (
-                not self._residency.has_number
-                and self._lowest_running >= self._highest
-                and not self._anybody_gives_way
-            ):
-                self.lacks_number = True
-                break  # no request could be placed, whichever waits
-            for entry in self._waiting.heads(now_ns):
-                if awaits_copies and entry.lane not in self._guarded:
-                    # Room is being made for another request. One that came in now would be
-                    # preempted again.
-                    continue
-                tried = self._try_to_place(entry)
-                if tried is Tried.NO_ROOM:
-                    tried = self._make_way(entry, now_ns)
-                if tried is Tried.FOLLOWS:
-                    placed = True  # the next request of its app is offered a place now
-                    break
-                if tried is not Tried.PLACED:
-                    self._outcomes[entry.rid] = tried
-                if tried is Tried.AFTER_COPIES:
-                    awaits_copies = True
-                    if entry.lane in self._guarded:
-                        break
-                    continue
-                if tried is Tried.PLACED:
-                    self._enter(entry, now_ns)
-                    placed = True
-                    break
-                if now_ns - entry.waiting_since_ns >= BLOCKING_NS:
-                    break
-        # Every head was tried. Time alone makes none of them fit, unless a running request may
-        # not be preempted yet and will be later.
+        awaits_copies = self._place_some(now_ns)
+        while awaits_copies is None:
+            awaits_copies = self._place_some(now_ns)
+        # Time alone makes none of those fit that were tried, unless a running request may not be
+        # preempted yet and will be later.
         self.may_place = awaits_copies or any(
-            now_ns < entry.held_until_ns for entry in self._running.values()
+            now_ns < entry.held_until_ns and self._priority[entry.lane] < self._highest
+            for entry in self._running.values()
         )
+
+    def _place_some(self, now_ns: int) -> bool | None:
+        """Offer heads a place. Whether one waits until cells have been copied; None where a request
+        was preempted, so that others may fit in what it left."""
+        awaits_copies, n_tries, preemptions = False, 0, self.preemptions
+        self._outcomes.clear()
+        if not self._look_around(now_ns):
+            return False  # no request could be placed, whichever waits
+        for entry in self._waiting.heads(now_ns):
+            if awaits_copies and entry.lane not in self._guarded:
+                # Room is being made for another request. One that came in now would be preempted
+                # again.
+                continue
+            tried = Tried.NO_ROOM
+            can_preempt = self._can_preempt(entry)
+            if can_preempt or self._may_fit(entry):
+                tried = self._try_to_place(entry)
+            if tried is Tried.NO_ROOM and can_preempt:
+                tried = self._make_way(entry, now_ns)
+            if tried is Tried.PLACED:
+                self._enter(entry, now_ns)
+                if self.preemptions != preemptions:
+                    return None
+                if not self._look_around(now_ns):
+                    break
+                continue
+            if tried is Tried.FOLLOWS:
+                continue  # the next request of its app is offered a place
+            self._outcomes[entry.rid] = tried
+            n_tries += 1
+            if tried is Tried.AFTER_COPIES:
+                awaits_copies = True
+                if entry.lane in self._guarded:
+                    break
+            elif now_ns - entry.waiting_since_ns >= BLOCKING_NS or (
+                n_tries >= MOST_TRIES and self._others_run()
+            ):
+                break
+        return awaits_copies
+
+    def _look_around(self, now_ns: int) -> bool:
+        """Look at what runs. Whether a request could be placed at all, whichever waits."""
+        prefill = RequestState.PREFILL
+        lanes: set[str] = set()
+        self._prefilling.clear()
+        self._anybody_gives_way = False
+        for one in self._running.values():
+            if now_ns >= one.held_until_ns or one.paused:
+                lanes.add(one.lane)
+            if one.state is prefill:
+                self._prefilling.append(one)
+            if one.gives_way:
+                self._anybody_gives_way = True
+        self._lowest_lane = min([self._priority[lane] for lane in lanes], default=self._highest)
+        self.lacks_number = (
+            not self._residency.has_number
+            and self._lowest_lane >= self._highest
+            and not self._anybody_gives_way
+        )
+        return not self.lacks_number
+
+    def _can_preempt(self, entry: ScheduledRequest) -> bool:
+        return self._priority[entry.lane] > self._lowest_lane or self._anybody_gives_way
+
+    def _may_fit(self, entry: ScheduledRequest) -> bool:
+        """A quick look: False where `entry` does not fit even if it shares all that it can."""
+        least_cells = entry.cells_at_most - entry.n_tokens + 1
+        return self._residency.has_number and least_cells <= self._residency.spare_cells
+
+    def _others_run(self) -> bool:
+        """Whether there will be another plan soon, whatever is placed now."""
+        return any(not one.paused for one in self._running.values())
 
     def _try_to_place(self, entry: ScheduledRequest) -> Tried:
         """Place `entry` if it fits without preempting another request."""
@@ -186,12 +229,12 @@ class Placer:
 
     def _follows(self, entry: ScheduledRequest) -> bool:
         """Let `entry` wait for another request if that brings it further. Whether it waits."""
-        if not any(one.state is RequestState.PREFILL for one in self._running.values()):
+        if not self._prefilling:
             return False
         n_known = self._residency.longest_prefix(entry)[1]
         if entry.restore is not None:
             n_known = max(n_known, entry.restore.end)
-        found = self._followers.leader_of(entry, self._running, n_known=n_known)
+        found = self._followers.leader_of(entry, self._prefilling, n_known=n_known)
         if found is None:
             return False
         self._followers.follow(entry, *found)
@@ -205,8 +248,6 @@ class Placer:
         the youngest of the lowest lane goes first.
         """
         priority = self._priority[entry.lane]
-        if priority <= self._lowest_running and not self._anybody_gives_way:
-            return Tried.NO_ROOM
         victims = [
             other
             for other in self._running.values()
@@ -255,6 +296,7 @@ class Placer:
         if entry.rid in self._counted:
             self._counted.discard(entry.rid)
             self._count(entry, -1)
+            self._waiting.reorder()
             entry.n_cached = None
         self._waiting.add(entry)
         self.may_place = True

@@ -52,7 +52,8 @@ class StepAccounting:
         else:
             # llama.cpp found no cells, which the ledger is meant to make impossible. All retained
             # sequences are evicted, and the step is made again.
-            self._residency.evict_all()
+            for seq in [*self._residency.retained()]:
+                self._residency.evict(seq)
         return ()
 
     def _book_done(self, plan: StepPlan, result: StepResult, copied_ms: float) -> None:

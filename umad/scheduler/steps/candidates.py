@@ -128,6 +128,7 @@ def candidates_of(
     background_prefill: list[ScheduledRequest] = []
     media: list[ScheduledRequest] = []
     background_media: list[ScheduledRequest] = []
+    decoding = RequestState.DECODE
     for entry in running:
         if entry.paused or entry.restore is not None:
             continue
@@ -135,8 +136,8 @@ def candidates_of(
             (media if entry.lane in guarded else background_media).append(entry)
             continue
         if entry.lane in guarded:
-            (decode if entry.state is RequestState.DECODE else prefill).append(entry)
-        elif entry.state is RequestState.DECODE:
+            (decode if entry.state is decoding else prefill).append(entry)
+        elif entry.state is decoding:
             background_decode.append(entry)
         else:
             background_prefill.append(entry)
