@@ -29,6 +29,7 @@ Nothing here runs inside umad; contenders are processes that are reached over a 
     python -m bench sampling    time to draw a token, beside llama.cpp's own chain
     python -m bench determinism which ways of feeding tokens give the same bits
     python -m bench plan        how long planning a step takes
+    python -m bench trace       a second of serving as a trace, and what each part takes of a step
     python -m bench predict     what the guard would do on machines that are not here
     python -m bench fleet       a day of a thousand machines behind the router, simulated
     python -m bench.charts      SVG and PNG from the JSON that --json and --charts write
@@ -59,6 +60,7 @@ low, high}}.
     gateway_crowd  gateway_requests            a crowd through the gateway; one chat over both
     soak_clients  soak_forks  soak_holdings    the crowd, answers that differ, what is held
     targets     servers that are loaded        load        the clients that load them
+    trace_picture                              a few steps of a trace, as SVG
     exchange    one recorded request           latency     the waits its client felt
     fleet_traffic  fleet_world  fleet_routes   the sessions, machines and contenders of `fleet`
     running     servers started together, taking turns, always ended

@@ -36,6 +36,7 @@ from bench import (
     speculation,
     speech,
     speed,
+    trace,
     turns,
 )
 
@@ -71,6 +72,7 @@ BENCHMARKS: Mapping[str, Callable[[Sequence[str]], int]] = {
     "determinism": _later("determinism"),
     "plan": plan.main,
     "predict": predict.main,
+    "trace": trace.main,
 }
 PUBLISHED = ("mixed", "longctx", "overhead", "four-apps")
 

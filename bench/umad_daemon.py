@@ -24,6 +24,7 @@ from typing_extensions import override
 from bench import cache, running
 from bench.arrivals import Arrival
 from bench.errors import BenchError
+from umad import tracing
 from umad.client import AsyncClient, Client
 from umad.errors import UmadError
 from umad.protocol.frames import FrameReader, encode_frame
@@ -50,6 +51,8 @@ class DaemonSettings:
     extra: tuple[str, ...] = ()
     apart: bool = False
     embeds: bool = False
+    # Where its processes write their spans (`umad.tracing`); None for no trace.
+    trace_folder: Path | None = None
 
 
 class UmadDaemon:
@@ -88,7 +91,7 @@ class UmadDaemon:
             stderr=self._log,
             start_new_session=settings.apart,
             cwd=Path(__file__).resolve().parent.parent,
-            env={key: value for key, value in os.environ.items() if not key.startswith("UMAD_")},
+            env=self._environment(),
         )
         deadline_s = time.perf_counter() + settings.start_timeout_s
         while not self.socket_path.exists():
@@ -102,6 +105,12 @@ class UmadDaemon:
                 time.sleep(0.2)
             else:
                 return
+
+    def _environment(self) -> dict[str, str]:
+        kept = {name: text for name, text in os.environ.items() if not name.startswith("UMAD_")}
+        if self._settings.trace_folder is not None:
+            kept[tracing.VARIABLE] = str(self._settings.trace_folder)
+        return kept
 
     def _ask(self) -> None:
         if not self._settings.embeds:

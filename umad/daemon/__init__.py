@@ -55,6 +55,7 @@ continues each stream where it stopped.
     device_board   the shared page on which engines of different models see each other
     pressure       gives up what umad can spare while the machine is short of memory;
     pressure_sources  reads how short it is
+    traced         the parts that a trace of a second of serving shows
     memory         memory that the processes hold; scorecard_log: writes the scorecard down
 
     client ─▶ session ─▶ verbs ─▶ completions ─▶ engine_link ─▶ engine process

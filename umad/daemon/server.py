@@ -64,6 +64,7 @@ from umad.daemon.speech_models import SpeechModels
 from umad.daemon.stored_models import StoredModels
 from umad.daemon.stored_rows import StoredRows
 from umad.daemon.supervisor import LoadingRules, Supervisor
+from umad.daemon.traced import PARTS
 from umad.daemon.verbs import DaemonVerbs
 from umad.errors import UmadError
 from umad.exit_codes import INTERRUPTED
@@ -72,21 +73,19 @@ from umad.memory_pressure import MemoryReading
 from umad.metrics.scorecard import Scorecard
 from umad.models.library import Library
 from umad.stderr_log import StderrLog
+from umad.tracing import begin_if_asked
 
 log = logging.getLogger(__name__)
 
 # Time to read the memory of the processes once more and to write one row.
 LAST_SCORECARD_S = 2.0
-# New objects between collections of the youngest generation, then the number of collections of one
-# generation between collections of the next older one. Tokens make no reference cycles, so Python's
-# own 700 would search hundreds of times for nothing. Closed connections make cycles and are old by
-# then. So the oldest generation is searched as often as Python does it (11,000 requests left 22 MB
-# otherwise).
+# New objects between collections of the youngest generation, then the collections of one generation
+# between those of the next older one. Tokens make no cycles, and Python's own 700 would search for
+# nothing. Closed connections make cycles and are old by then, so the oldest is searched as often.
 GC_THRESHOLDS = (5_000, 5, 3)
 
-
-# The file of the socket is `SocketFile`'s to remove, or the service manager's. Since Python 3.13
-# the loop would remove it. The stubs of older ones do not know the word, uvloop takes it anywhere.
+# The file of the socket is `SocketFile`'s to remove, or the service manager's, and not the loop's as
+# since Python 3.13. The stubs of older ones do not know the word, uvloop takes it anywhere.
 _KEEP_FILE: dict[str, Any] = {"cleanup_socket": False}
 
 
@@ -118,6 +117,7 @@ def run_daemon(
     socket_file = claim_socket(settings.socket, os.environ, sys.platform, handed)
     log_file = log_file_of(settings.logging)
     stderr = StderrLog(after_line=log_file.turn_if_full)
+    write_trace = begin_if_asked("daemon", PARTS, os.environ)
 
     def say_ready() -> None:
         # These objects stay for the daemon's life. Searching them again would delay a step's
@@ -153,6 +153,7 @@ def run_daemon(
             )
             return runner.run(daemon.run(say_ready))
     finally:
+        write_trace()
         socket_file.close()
         stderr.close()
         log_file.close()

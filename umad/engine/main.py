@@ -13,11 +13,13 @@ from collections.abc import Sequence
 from umad.engine.launch import PROGRAM, EngineOptions
 from umad.engine.mail.mailbox import Mailbox
 from umad.engine.process import die_with_parent, map_large_blocks, name_thread
+from umad.engine.traced import PARTS
 from umad.engine.wiring import serve
 from umad.errors import EngineFailed, UmadError
 from umad.protocol.frames import encode_frame
 from umad.protocol.link import Fatal, encode
 from umad.stderr_log import DiscreetFormatter
+from umad.tracing import begin_if_asked
 
 log = logging.getLogger("umad.engine")
 
@@ -39,6 +41,7 @@ def main(arguments: Sequence[str]) -> int:
     )
     logging.basicConfig(level=options.log_level.upper(), handlers=[handler])
     name_thread("umad-step")
+    write_trace = begin_if_asked("engine", PARTS, os.environ)
     link = socket.socket(fileno=parsed.fd)
     mailbox = Mailbox(link)
     mailbox.start()
@@ -50,6 +53,8 @@ def main(arguments: Sequence[str]) -> int:
         # The process's boundary: the daemon must be told a reason, and the log gets the full error.
         log.exception("engine failed")
         return _fatal(link, Fatal(code=EngineFailed.code, message="the engine failed; see its log"))
+    finally:
+        write_trace()
     return 0
 
 
