@@ -15,7 +15,14 @@ from umad.models.whisper import is_speech_file
 
 # Names of OpenAI's own speech models: its programs ask for them whatever the server has.
 OPENAIS = frozenset(
-    {"whisper-1", "gpt-4o-transcribe", "gpt-4o-mini-transcribe", "gpt-4o-transcribe-diarize"}
+    {
+        "whisper-1",
+        "gpt-transcribe",
+        "gpt-4o-transcribe",
+        "gpt-4o-mini-transcribe",
+        "gpt-4o-mini-transcribe-2025-12-15",
+        "gpt-4o-transcribe-diarize",
+    }
 )
 
 

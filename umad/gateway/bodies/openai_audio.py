@@ -15,7 +15,6 @@ from umad.transcription import MAX_TEMPERATURE
 ResponseFormat = Literal["json", "text", "srt", "vtt", "verbose_json"]
 Granularity = Literal["segment", "word"]
 _FLAGS = {"true": True, "1": True, "false": False, "0": False, "": False}
-_GRANULARITIES = ("timestamp_granularities[]", "timestamp_granularities")
 V = TypeVar("V")
 
 # The form in words of OpenAPI 3.1, where the content of a file is a string.
@@ -26,7 +25,9 @@ SCHEMA: Mapping[str, Any] = {
         "file": {"type": "string", "format": "binary"},
         "model": {"type": "string"},
         "language": {"type": "string"},
+        "languages[]": {"type": "array", "items": {"type": "string"}},
         "prompt": {"type": "string"},
+        "keywords[]": {"type": "array", "items": {"type": "string"}},
         "response_format": {"type": "string", "enum": list(get_args(ResponseFormat))},
         "temperature": {"type": "number", "minimum": 0, "maximum": MAX_TEMPERATURE},
         "timestamp_granularities[]": {
@@ -65,8 +66,8 @@ def read_audio_form(content_type: str, body: bytes) -> AudioForm:
     read = AudioForm(
         file=form.file,
         model=form.one("model") or None,
-        language=form.one("language") or None,
-        prompt=form.one("prompt") or None,
+        language=form.one("language") or _only_language(form),
+        prompt=_prompt(form),
         response_format=_read(form, "response_format", _format, "json"),
         temperature=_read(form, "temperature", _temperature, 0.0),
         granularities=_granularities(form),
@@ -84,6 +85,23 @@ def read_audio_form(content_type: str, body: bytes) -> AudioForm:
             field="stream",
         )
     return read
+
+
+def _several(form: Form, name: str) -> list[str]:
+    """The values of a field that may have several: OpenAI's package writes `[]` behind its name."""
+    return [value for one in (f"{name}[]", name) for value in form.fields.get(one, []) if value]
+
+
+def _only_language(form: Form) -> str | None:
+    """Of several possible languages the model finds out which it is."""
+    languages = _several(form, "languages")
+    return languages[0] if len(languages) == 1 else None
+
+
+def _prompt(form: Form) -> str | None:
+    """What the model reads before: words to expect are words that have been said."""
+    words = [form.one("prompt") or "", ", ".join(_several(form, "keywords"))]
+    return "\n".join(one for one in words if one) or None
 
 
 def _read(form: Form, name: str, read: Callable[[str, str], V], default: V) -> V:
@@ -118,9 +136,8 @@ def _flag(name: str, value: str) -> bool:
 
 def _granularities(form: Form) -> frozenset[Granularity]:
     name = "timestamp_granularities"
-    given = [value for one in _GRANULARITIES for value in form.fields.get(one, [])]
     found: set[Granularity] = set()
-    for value in given:
+    for value in _several(form, name):
         if value == "word":
             found.add("word")
         elif value == "segment":
