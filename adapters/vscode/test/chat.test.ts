@@ -72,9 +72,54 @@ test("messages of the editor become turns", () => {
   ]);
 });
 
-test("a picture is refused in words", () => {
-  const picture = { mimeType: "image/png", data: new Uint8Array() };
-  assert.throws(() => turnsOf([{ role: 1, content: [picture] }]), /image\/png/);
+const PICTURE = { mimeType: "image/png", data: new Uint8Array([137, 80, 78, 71, 13, 10, 26, 10]) };
+
+test("an image stands between its words, in what a person says and in what a tool brings", () => {
+  const turns = turnsOf([
+    { role: 1, content: [{ value: "This " }, { value: "one: " }, PICTURE, { value: "Is it red?" }] },
+    { role: 2, content: [{ callId: "1", name: "screenshot", input: {} }] },
+    { role: 1, content: [{ callId: "1", content: [{ value: "Here:" }, PICTURE] }] },
+  ]);
+  const image = { type: "image", data: PICTURE.data };
+  assert.deepEqual(turns, [
+    { role: "user", content: [{ type: "text", text: "This one: " }, image, { type: "text", text: "Is it red?" }] },
+    { role: "assistant", content: "", tool_calls: [{ name: "screenshot", arguments: "{}", id: "1" }] },
+    { role: "tool", tool_call_id: "1", content: [{ type: "text", text: "Here:" }, image] },
+  ]);
+});
+
+test("a sound is a sound, and an SVG is the text that it is", () => {
+  const sound = { mimeType: "audio/wav", data: new Uint8Array([1]) };
+  const drawing = { mimeType: "image/svg+xml", data: new TextEncoder().encode("<svg/>") };
+  const [turn] = turnsOf([{ role: 1, content: [sound, drawing] }]);
+  assert.deepEqual(turn!.content, [{ type: "audio", data: sound.data }, { type: "text", text: "<svg/>" }]);
+});
+
+test("what no model reads is refused in words", () => {
+  const file = { mimeType: "application/pdf", data: new Uint8Array() };
+  assert.throws(() => turnsOf([{ role: 1, content: [file] }]), /application\/pdf/);
+});
+
+test("a model that is told of its tools in words sees what they bring", () => {
+  const image = { type: "image" as const, data: PICTURE.data };
+  const turns = told(
+    [
+      { role: "system", content: "Be brief." },
+      { role: "user", content: [image] },
+      { role: "assistant", content: "I look.", tool_calls: [{ name: "now", arguments: "{}", id: "1" }] },
+      { role: "tool", tool_call_id: "1", content: [{ type: "text", text: "Here:" }, image] },
+    ],
+    [{ name: "now", description: "the time" }],
+  );
+  assert.match(turns[0]!.content as string, /^Be brief\.\n\n# Tools/);
+  assert.deepEqual(turns.slice(1), [
+    { role: "user", content: [image] },
+    { role: "assistant", content: 'I look.\n<tool_call>\n{"name": "now", "arguments": {}}\n</tool_call>' },
+    {
+      role: "user",
+      content: [{ type: "text", text: "<tool_response>\nHere:" }, image, { type: "text", text: "\n</tool_response>" }],
+    },
+  ]);
 });
 
 for (const mimeType of ["cache_control", "stateful_marker", "thinking", "usage"]) {
@@ -101,7 +146,7 @@ test("a model of another family is told of the tools in words", () => {
     [{ name: "now", description: "the time" }],
   );
   assert.equal(turns[0]!.role, "system");
-  assert.match(turns[0]!.content, /"name":"now"/);
+  assert.match(turns[0]!.content as string, /"name":"now"/);
   assert.deepEqual(turns.slice(1), [
     { role: "user", content: "hello" },
     { role: "assistant", content: '<tool_call>\n{"name": "now", "arguments": {}}\n</tool_call>' },
@@ -118,7 +163,9 @@ test("a family that is read here is shown the tools by its template", () => {
   assert.throws(() => requestOf({ ...MODEL, chat_family: "glm" }, [], tools, true), /cannot be forced/);
 });
 
-async function answered(pieces: string[], options: object, models: unknown[] = [{ ...MODEL, thinking: THINK }]) {
+const QUESTION: unknown[] = [{ value: "What time is it?" }];
+
+async function answered(pieces: string[], options: object, models: unknown[] = [{ ...MODEL, thinking: THINK }], content = QUESTION) {
   const daemon = await new ScriptedDaemon(usual(pieces, models)).start();
   const client = new UmadClient("test/1", () => daemon.path, { environ: {}, platform: "linux", uid: process.getuid!(), home: "" });
   const provider = new ChatProvider(client, { info: () => {}, warn: () => {} });
@@ -126,9 +173,10 @@ async function answered(pieces: string[], options: object, models: unknown[] = [
   const { token } = editor.tokenSource();
   try {
     const [model] = await provider.provideLanguageModelChatInformation();
-    const messages = [{ role: 1, content: [{ value: "What time is it?" }], name: undefined }];
+    const messages = [{ role: 1, content, name: undefined }];
+    const tokens = await provider.provideTokenCount(model!, messages[0]!);
     await provider.provideLanguageModelChatResponse(model!, messages, options as never, { report: (part) => parts.push(part) }, token as never);
-    return { parts, asked: await daemon.hears("chat"), model: model! };
+    return { parts, asked: await daemon.hears("chat"), model: model!, tokens };
   } finally {
     client.close();
     await daemon.stop();
@@ -148,6 +196,26 @@ test("a chat turn calls a tool, and its thinking is left out", async () => {
   assert.deepEqual(asked["messages"], [{ role: "user", content: "What time is it?" }]);
   assert.deepEqual(asked["tools"], [{ name: "now", description: "the time", parameters: { type: "object" } }]);
   assert.equal(asked["markup"], true);
+});
+
+test("a model that sees says so, and gets the bytes of an image", async () => {
+  const models = [{ ...MODEL, media: ["image"] }];
+  const { asked, model, tokens } = await answered(["red"], { toolMode: 1 }, models, [PICTURE, { value: "Is it red?" }]);
+  assert.equal(model.capabilities.imageInput, true);
+  assert.ok(tokens > "Is it red?".length);
+  const [turn] = asked["messages"] as { content: { type: string; data?: Uint8Array }[] }[];
+  assert.deepEqual(turn!.content.map((piece) => piece.type), ["image", "text"]);
+  assert.deepEqual(new Uint8Array(turn!.content[0]!.data!), PICTURE.data);
+});
+
+test("a model that does not see says so", async () => {
+  const { model } = await answered(["x"], { toolMode: 1 }, [{ ...MODEL, media: ["audio"] }]);
+  assert.equal(model.capabilities.imageInput, false);
+});
+
+test("a conversation that is too large for a message is refused before it is sent", async () => {
+  const large = { mimeType: "image/png", data: new Uint8Array(17 * 2 ** 20) };
+  await assert.rejects(answered(["x"], { toolMode: 1 }, [MODEL], [large]), /larger than the 16 MiB/);
 });
 
 test("a call after the window was loaded again has another id than those of the conversation before", async () => {

@@ -10,10 +10,13 @@ import type { Model, UmadClient } from "../socket/client";
 import { UmadError } from "../socket/errors";
 import type { Message } from "../socket/frames";
 import { readerOf, type Part } from "./reader";
-import { readsOwnCalls, told, turnsOf, type Tool } from "./turns";
+import { filesIn, readsOwnCalls, textOf, told, turnsOf, type Tool } from "./turns";
 
 // So many tokens of a small context are an answer's; at most a quarter of it.
 const ANSWER_TOKENS = 4096;
+// So many of an image or a sound are counted: the editor wants a number before it sends anything, and
+// the models that see take 256 to 1,200 for what an editor shows.
+const FILE_TOKENS = 1024;
 
 type Information = vscode.LanguageModelChatInformation;
 
@@ -71,9 +74,12 @@ export class ChatProvider implements vscode.LanguageModelChatProvider, vscode.Di
   }
 
   async provideTokenCount(model: Information, text: string | vscode.LanguageModelChatRequestMessage): Promise<number> {
-    const words = typeof text === "string" ? text : turnsOf([text]).map((turn) => turn.content + JSON.stringify(turn.tool_calls ?? "")).join("\n");
-    if (!words) return 0;
-    return (await this.client.tokenize(words, model.id)).length;
+    const turns = typeof text === "string" ? [] : turnsOf([text]);
+    const said = turns.map((turn) => textOf(turn.content) + JSON.stringify(turn.tool_calls ?? ""));
+    const words = typeof text === "string" ? text : said.join("\n");
+    const files = turns.reduce((sum, turn) => sum + filesIn(turn.content), 0);
+    const spoken = words ? (await this.client.tokenize(words, model.id)).length : 0;
+    return spoken + files * FILE_TOKENS;
   }
 
   #say(part: Part, progress: vscode.Progress<vscode.LanguageModelResponsePart>): void {
@@ -95,7 +101,7 @@ function informationOf(row: Model): Information {
     tooltip: row.description ?? row.name,
     maxInputTokens: row.ctx! - answer,
     maxOutputTokens: answer,
-    capabilities: { toolCalling: true, imageInput: false },
+    capabilities: { toolCalling: true, imageInput: row.media?.includes("image") ?? false },
   };
 }
 

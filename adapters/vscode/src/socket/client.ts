@@ -25,6 +25,8 @@ export interface Model {
   chat_family?: string;
   thinking?: [string, string] | null;
   takes_tools?: boolean;
+  // What it takes beside text: "image", "audio".
+  media?: string[];
   architecture?: string;
   description?: string;
 }

@@ -99,6 +99,12 @@ export class Connection {
     if (this.#error !== null) return reject(this.#error);
     if (signal?.aborted) return reject(cancelled());
     const id = ++this.#lastId;
+    let frame: Buffer;
+    try {
+      frame = frameOf({ ...fields, id });
+    } catch (error) {
+      return reject(error as Error);
+    }
     const cancel = (): void => {
       if (!this.#live.delete(id)) return;
       // Its answer is of no interest, and neither is what still comes for the request.
@@ -118,7 +124,7 @@ export class Connection {
         reject(error);
       },
     });
-    this.#socket.write(frameOf({ ...fields, id }));
+    this.#socket.write(frame);
   }
 
   #hear(message: Message): void {

@@ -5,11 +5,16 @@ import { UmadError } from "./errors";
 
 export type Message = { type: string; [field: string]: unknown };
 
-// Longest message taken from the daemon, as in the Python client.
+// Longest message that the daemon takes, and that is taken from it, as in the Python client.
 export const MAX_FRAME_BYTES = 16 * 2 ** 20;
 
 export function frameOf(message: Message): Buffer {
   const body = encode(wellFormed(message), { ignoreUndefined: true });
+  // The daemon would end the connection, and all that runs on it.
+  if (body.length > MAX_FRAME_BYTES) {
+    const why = "the conversation with its images is larger than the 16 MiB that one message has; begin a new one";
+    throw new UmadError("frame_too_large", why);
+  }
   const frame = Buffer.allocUnsafe(4 + body.length);
   frame.writeUInt32BE(body.length);
   frame.set(body, 4);
@@ -17,11 +22,11 @@ export function frameOf(message: Message): Buffer {
 }
 
 // Half of a surrogate pair is a text in JavaScript and none in UTF-8: the daemon would end the connection,
-// and everything that runs on it. Lists of numbers, which may be long, are left as they are.
+// and everything that runs on it. Lists of numbers and bytes, which may be long, are left as they are.
 function wellFormed(value: unknown): unknown {
   if (typeof value === "string") return value.toWellFormed();
   if (Array.isArray(value)) return typeof value[0] === "number" ? value : value.map(wellFormed);
-  if (typeof value !== "object" || value === null) return value;
+  if (typeof value !== "object" || value === null || ArrayBuffer.isView(value)) return value;
   return Object.fromEntries(Object.entries(value).map(([name, one]) => [name, wellFormed(one)]));
 }
 
