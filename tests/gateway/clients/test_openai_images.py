@@ -40,9 +40,8 @@ def asked_about(*parts: Any) -> Any:
 
 
 def prompt_tokens(client: OpenAI, messages: Any) -> int:
-    usage = client.chat.completions.create(messages=messages, **SHORT).usage
-    assert usage is not None
-    return usage.prompt_tokens
+    answer = client.chat.completions.create(messages=messages, **SHORT)
+    return int(answer.usage.prompt_tokens)
 
 
 # -- chat completions ------------------------------------------------------------------------------
@@ -181,9 +180,8 @@ def test_a_screenshot_in_the_output_of_a_call_is_seen(client: OpenAI) -> None:
 
     def tokens(*output: Any) -> int:
         result = {"type": "function_call_output", "call_id": "1", "output": list(output)}
-        usage = client.responses.create(input=[*asked, result], **BRIEF).usage
-        assert usage is not None
-        return usage.input_tokens
+        turns: Any = [*asked, result]
+        return int(client.responses.create(input=turns, **BRIEF).usage.input_tokens)
 
     assert tokens(words, input_image(photo(4))) >= tokens(words) + ROWS
 
