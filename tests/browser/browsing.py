@@ -19,13 +19,15 @@ _STATUS_NOTE = "Failed to load resource"
 
 
 @contextmanager
-def chromium() -> Iterator[Browser]:
-    """A Chromium of the machine's where there is one, else the one that Playwright installs."""
+def chromium(*more: str) -> Iterator[Browser]:
+    """A Chromium of the machine's where there is one, else the one that Playwright installs. more:
+    arguments of it.
+    """
     own = next((found for name in _NAMES if (found := shutil.which(name))), None)
     # Chromium's sandbox does not work for root, in containers above all.
     arguments = ["--no-sandbox"] if os.geteuid() == 0 else []
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=own, args=arguments)
+        browser = playwright.chromium.launch(executable_path=own, args=[*arguments, *more])
         yield browser
         browser.close()
 

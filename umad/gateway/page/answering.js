@@ -8,7 +8,8 @@ const DRAWING_SHARE = 8;
 const FRAME_MS = 16;
 
 class Answering {
-  // `pending`: {typed, at, isRetry}, the text and the number of the turn that it becomes.
+  // `pending`: {typed, files, at, isRetry}, the text, the notes of its files, and the number of the
+  // turn that it becomes.
   constructor(chat, pending, model) {
     this.chat = chat;
     this.pending = pending;
@@ -24,16 +25,17 @@ class Answering {
   }
 
   get question() {
-    return {role: "user", content: this.pending.typed.trim()};
+    const {typed, files: notes} = this.pending;
+    return {role: "user", content: typed.trim(), ...(notes.length ? {files: notes} : {})};
   }
 
-  get body() {
+  async body() {
     const {chat, pending} = this;
-    const before = chat.turns.slice(0, pending.at).map(({role, content}) => ({role, content}));
+    const said = await Promise.all([...chat.turns.slice(0, pending.at), this.question].map(messageOf));
     const system = chat.system.trim() ? [{role: "system", content: chat.system}] : [];
     return {
       model: this.model,
-      messages: [...system, ...before, this.question],
+      messages: [...system, ...said],
       stream: true,
       stream_options: {include_usage: true},
       ...chat.parameters,
@@ -44,7 +46,7 @@ class Answering {
   // it before it had said anything.
   async result() {
     try {
-      for await (const piece of gateway.chat(this.body, this.control.signal)) {
+      for await (const piece of gateway.chat(await this.body(), this.control.signal)) {
         if (!this.beganMs && (piece.said || piece.thought)) this.beganMs = performance.now();
         this.said += piece.said;
         this.thought += piece.thought;
@@ -82,7 +84,7 @@ class Answering {
 
   // Shows it at the end of the conversation.
   showIn(conversation, deeds) {
-    conversation.append(conversation.ofUser(this.question.content, this.pending.at, deeds));
+    conversation.append(conversation.ofUser(this.question, this.pending.at, deeds));
     this.view = new TurnView("assistant", this.model);
     this.view.whole.setAttribute("aria-busy", "true");
     conversation.append(this.view);

@@ -13,7 +13,8 @@ const gateway = {
   onKeyWanted: () => {},
 
   async ask(path, options = {}) {
-    const headers = {"content-type": "application/json"};
+    // A form's type has a boundary in it, which the browser writes.
+    const headers = options.body instanceof FormData ? {} : {"content-type": "application/json"};
     if (this.key) headers.authorization = `Bearer ${this.key}`;
     let answer;
     try {
@@ -34,6 +35,13 @@ const gateway = {
 
   async post(path, body) {
     return (await this.ask(path, {method: "POST", body: JSON.stringify(body)})).json();
+  },
+
+  // What is said in a recording.
+  async transcribe(recording, signal) {
+    const body = new FormData();
+    body.append("file", recording, "recording.wav");
+    return (await (await this.ask("/v1/audio/transcriptions", {method: "POST", body, signal})).json()).text;
   },
 
   // The pieces of an answer: {thought, said, reason, usage}. Throws a Refusal, however late it comes.

@@ -19,6 +19,7 @@ const askings = new Map();  // by the chat's id
 const problems = new Map();  // {message, partial} by the chat's id
 let chat = null;  // the one that is shown
 let draftTimer = null;
+let adding = Promise.resolve();  // until all that was given is added
 
 // -- showing -------------------------------------------------------------------------------------
 
@@ -51,6 +52,7 @@ const showBox = () => {
   at("stop").hidden = !isAsking;
   if (hadFocus && !isAsking) at("prompt").focus();
   at("editing").hidden = chat.editing === null;
+  box.show(chat.files);
   showProblem(problems.get(chat.id));
   fitBox();
 };
@@ -135,28 +137,31 @@ const remove = (one) => {
 
 const send = () => {
   const typed = at("prompt").value;
-  if (!typed.trim() || askings.has(chat.id)) return;
+  const {files: added} = chat;
+  if (!(typed.trim() || added.length) || askings.has(chat.id)) return;
   if (!models.chosen) return trouble("No model is loaded, so nobody can answer: umad load FILE loads one.");
+  const unfit = added.find(({kind}) => models.takes(models.chosen, kind) === false);
+  if (unfit) return trouble(`${models.whyNot(models.chosen, unfit.kind)} Or remove ${nameOf(unfit)}.`);
   const number = chat.editing ?? chat.turns.length;
   clearTimeout(draftTimer);
   at("prompt").value = "";
-  Object.assign(chat, {draft: "", editing: null});
-  ask({typed, at: number, isRetry: false});
+  Object.assign(chat, {draft: "", files: [], editing: null});
+  ask({typed, files: added, at: number, isRetry: false});
 };
 
 const edit = (number) => {
   if (askings.has(chat.id)) return;
-  const text = chat.turns[number].content;
-  if (chat.editing === null && at("prompt").value.trim() &&
+  const {content: text, files: notes = []} = chat.turns[number];
+  if (chat.editing === null && (at("prompt").value.trim() || chat.files.length) &&
     !confirm("The message in the box is not sent yet. Drop it, and change the earlier one?")) return;
-  Object.assign(chat, {draft: text, editing: number});
+  Object.assign(chat, {draft: text, files: notes, editing: number});
   at("prompt").value = text;
   showBox();
   at("prompt").focus();
 };
 
 const leaveEditing = () => {
-  Object.assign(chat, {draft: "", editing: null});
+  Object.assign(chat, {draft: "", files: [], editing: null});
   at("prompt").value = "";
   keep(chat);
   showBox();
@@ -168,7 +173,8 @@ const retry = (number) => {
   const isLast = number === chat.turns.length - 1;
   if (!isLast && !confirm("Ask for this answer again? All that follows it is replaced once it is there.")) return;
   keepDraft();
-  ask({typed: chat.turns[number - 1].content, at: number - 1, isRetry: true});
+  const {content: typed, files: notes = []} = chat.turns[number - 1];
+  ask({typed, files: notes, at: number - 1, isRetry: true});
 };
 
 const deeds = {edit, retry};
@@ -178,7 +184,7 @@ const ask = async (pending) => {
   const asked = chat;
   const model = models.chosen;
   problems.delete(asked.id);
-  if (!asked.isNamed && pending.at === 0) asked.title = titleOf(pending.typed);
+  if (!asked.isNamed && pending.at === 0) asked.title = titleOf(pending.typed || pending.files[0].name);
   Object.assign(asked, {pending, model: asked.model || model, usedMs: Date.now()});
   const asking = new Answering(asked, pending, model);
   askings.set(asked.id, asking);
@@ -216,6 +222,75 @@ const refused = (asking, {problem, partial}) => {
   at("prompt").focus();
 };
 
+// -- files and speech ----------------------------------------------------------------------------
+
+const kindOf = (file) => Object.keys(KINDS).find((kind) => file.type.startsWith(`${kind}/`));
+
+// What a person adds to the message. What cannot be added is said.
+const addFiles = (added) => {
+  const [into, model] = [chat, models.chosen];
+  if (!added.length) return trouble(models.whyNot(model, "image"));
+  // One after the other, so that they stand in the order in which they came.
+  for (const file of added) adding = adding.then(() => tryFile(into, model, file)).catch((error) => trouble(error.message, "", into));
+};
+
+const tryFile = async (into, model, file) => {
+  const kind = kindOf(file);
+  const name = file.name || "image";
+  const mayBe = kind !== undefined && models.takes(model, kind);
+  if (!kind || (kind === "audio" && mayBe !== true)) {
+    throw new Unreadable(`${name} is not an image, and nothing else can be added here.`);
+  }
+  if (mayBe !== true) throw new Unreadable(models.whyNot(model, kind));
+  if (into.files.length >= MOST_FILES) throw new Unreadable(`A message has at most ${MOST_FILES} files.`);
+  await addFile(into, kind, file, name);
+};
+
+const addFile = async (into, kind, blob, name) => {
+  const note = await files.add(kind, blob, name);
+  into.files = [...into.files, note];
+  if (into === chat) box.say(`${name} was added.`);
+  keepFiles(into);
+};
+
+const removeFile = (note) => {
+  chat.files = chat.files.filter((one) => one !== note);
+  if (!filesOf(chat).some(({id}) => id === note.id)) files.remove([note]);  // an edited turn has it still
+  box.say(`${note.name} was removed.`);
+  keepFiles(chat);
+  at("prompt").focus();
+};
+
+const keepFiles = (one) => {
+  if (one === chat) one.draft = at("prompt").value;
+  keep(one);
+  if (one === chat) showBox();
+};
+
+const heard = async (clip, signal) => {
+  const into = chat;
+  if (models.takes(models.chosen, "audio") === true) return addFile(into, "audio", clip, "recording");
+  const text = (await gateway.transcribe(await readSound(clip, "the recording"), signal)).trim();
+  if (!text) throw new Error("Nothing was heard in the recording.");
+  const isShown = into === chat;
+  const before = isShown ? at("prompt").value.slice(0, at("prompt").selectionStart) : into.draft;
+  const words = /\S$/.test(before) ? ` ${text}` : text;
+  if (!isShown) {
+    into.draft += words;
+    return keep(into);
+  }
+  const {selectionStart, selectionEnd} = at("prompt");
+  at("prompt").setRangeText(words, selectionStart, selectionEnd, "end");
+  fitBox();
+  keepDraft();
+  at("prompt").focus();
+};
+
+box.onFiles = addFiles;
+box.onRemove = removeFile;
+microphone.onClip = heard;
+microphone.onTrouble = (message) => trouble(message);
+
 // -- what a person does --------------------------------------------------------------------------
 
 at("ask").addEventListener("submit", (event) => {
@@ -235,7 +310,7 @@ at("prompt").addEventListener("input", () => {
 addEventListener("pagehide", keepDraft);
 addEventListener("keydown", (event) => {
   if (event.key !== "Escape" || event.isComposing || at("settings").open) return;
-  if (closeDrawers()) return;
+  if (closeDrawers() || microphone.leave()) return;
   if (askings.has(chat.id)) askings.get(chat.id).stop();
   else if (chat.editing !== null) leaveEditing();
 });
@@ -265,5 +340,6 @@ at("key").addEventListener("change", () => {
   models.list().then(() => scorecard.say(""), (error) => scorecard.say(error.message));
 });
 
+files.sweep(shelf.all());
 showChat(shelf.chats.get(tab?.getItem(OPEN_PLACE)) ?? newChat(shelf.all()[0]));
 models.list().catch((error) => scorecard.say(error.message)).then(() => scorecard.watch());

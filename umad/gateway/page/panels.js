@@ -47,7 +47,8 @@ const rename = (chat, item, deeds) => {
 const asMarkdown = (chat) => {
   const system = chat.system.trim() ? [`> ${chat.system.trim().replaceAll("\n", "\n> ")}`] : [];
   const said = chat.turns.map((turn) =>
-    `## ${turn.role === "user" ? "You" : turn.model || "Answer"}\n\n${turn.content}`);
+    [`## ${turn.role === "user" ? "You" : turn.model || "Answer"}`,
+      ...(turn.files ?? []).map((note) => `*(${nameOf(note)})*`), turn.content].join("\n\n"));
   return [`# ${chat.title || "Chat"}`, ...system, ...said].join("\n\n") + "\n";
 };
 

@@ -12,10 +12,12 @@ const PREFIX = "umad.chat.";
 const MOST_TITLE_CHARS = 60;
 const PARAMETERS = ["temperature", "top_p", "max_tokens", "seed"];
 
+const freshId = () => Array.from(crypto.getRandomValues(new Uint8Array(8)), (one) =>
+  one.toString(16).padStart(2, "0")).join("");
+
 const newChat = (like = null) => ({
   v: 1,
-  id: Array.from(crypto.getRandomValues(new Uint8Array(8)), (one) =>
-    one.toString(16).padStart(2, "0")).join(""),
+  id: freshId(),
   title: "",
   isNamed: false,  // by a person; else after its first turn
   model: like?.model ?? "",
@@ -23,6 +25,7 @@ const newChat = (like = null) => ({
   parameters: {...(like?.parameters ?? {})},
   turns: [],
   draft: "",
+  files: [],  // notes of those in the box; files.js
   editing: null,  // the number of the turn that the draft replaces
   pending: null,
   usedMs: Date.now(),
@@ -44,6 +47,10 @@ const readChat = (text) => {
   for (const [name, value] of Object.entries(chat)) {
     if (typeof kept[name] === typeof value && value !== null) chat[name] = kept[name] ?? value;
   }
+  chat.files = readNotes(kept.files);
+  for (const turn of chat.turns) {
+    if (turn.files !== undefined) turn.files = readNotes(turn.files);
+  }
   if (isPlace(kept.editing, chat)) chat.editing = kept.editing;
   // The page was closed while it was being answered.
   const {pending} = kept;
@@ -53,9 +60,10 @@ const readChat = (text) => {
 
 const isPlace = (number, chat) => Number.isInteger(number) && number >= 0 && number < chat.turns.length;
 
-// Puts what was typed back into the box, before anything that has been typed since.
-const takeBack = (chat, {typed, at}) => {
-  chat.draft = chat.draft ? `${typed}\n\n${chat.draft}` : typed;
+// Puts what was asked back into the box, before anything that has been typed since.
+const takeBack = (chat, {typed, at, files: notes}) => {
+  chat.draft = chat.draft && typed ? `${typed}\n\n${chat.draft}` : typed || chat.draft;
+  chat.files = [...readNotes(notes), ...chat.files];
   chat.editing = isPlace(at, chat) ? at : null;
 };
 
@@ -88,7 +96,7 @@ class Shelf {
 
   // Returns whether the browser keeps it. A chat without a word is not kept.
   keep(chat) {
-    if (!chat.turns.length && !chat.draft && !chat.pending && !chat.isNamed) {
+    if (!chat.turns.length && !chat.draft && !chat.files.length && !chat.pending && !chat.isNamed) {
       this.remove(chat);
       return true;
     }
@@ -123,6 +131,7 @@ class Shelf {
 
   remove(chat) {
     this.chats.delete(chat.id);
+    files.remove(filesOf(chat));
     this.storage?.removeItem(PREFIX + chat.id);
   }
 
@@ -141,7 +150,7 @@ class Shelf {
 const readElsewhere = (text) => {
   const chat = readChat(text);
   const pending = chat && JSON.parse(text).pending;
-  if (pending) [chat.draft, chat.editing] = ["", null];
+  if (pending) [chat.draft, chat.files, chat.editing] = ["", [], null];
   return chat;
 };
 

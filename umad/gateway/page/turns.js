@@ -58,15 +58,17 @@ const turns = {
   // The chat's turns before `upTo`. `deeds`: {edit, retry}, each given the turn's number.
   show(chat, upTo, deeds) {
     const views = chat.turns.slice(0, upTo).map((turn, number) =>
-      turn.role === "user" ? this.ofUser(turn.content, number, deeds) : this.ofAnswer(turn, number, deeds));
+      turn.role === "user" ? this.ofUser(turn, number, deeds) : this.ofAnswer(turn, number, deeds));
     const hello = element("p", "hello", "Say something, and the model answers here.");
     this.home.replaceChildren(...(views.length ? views.map((view) => view.whole) : [hello]));
     this.toEnd(true);
   },
 
-  ofUser(text, number, deeds) {
+  ofUser({content: text, files: notes = []}, number, deeds) {
     const view = new TurnView("user", "You");
     view.text(text);
+    view.said.hidden = !text;
+    if (notes.length) view.said.before(listOfFiles(notes));
     view.deeds.append(deed("Edit", "Edit this message", () => deeds.edit(number)),
       copyButton("Copy this message", () => text));
     return view;
