@@ -22,6 +22,17 @@ class RowSpan:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class FoldedRun:
+    """An image under M-RoPE, at the cells [start, end) of a sequence. All its cells begin at one
+    position, and most images have fewer positions than cells."""
+
+    start: int
+    end: int
+    # Its cells that add no position.
+    n_without: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RowSlice:
     """Rows of a medium to be computed at the cells [start, start + n_cells) of a sequence. They are
     a decode of their own, since llama.cpp takes either tokens or rows."""

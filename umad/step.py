@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from umad.embed_slices import EmbedPiece as EmbedPiece
 from umad.embed_slices import EmbedSlice as EmbedSlice
-from umad.media_slices import EncodeTurn, RowSlice
+from umad.media_slices import EncodeTurn, FoldedRun, RowSlice
 from umad.request import FinishReason
 
 # What a step carried beside the next tokens of its interactive streams, as bits of one number. All
@@ -72,6 +72,8 @@ class SeqRestore:
     seq: int
     start: int
     n_tokens: int
+    # The images among these cells that have fewer positions than cells.
+    images: tuple[FoldedRun, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,13 +141,14 @@ class SessionSave:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SessionFetch:
-    """Read the first `n_slabs` slabs of the file of `session` into host memory, as `key`, while
-    steps go on, and some of its states as checkpoints."""
+    """Read the first slabs of the file of `session` into host memory, as `key`, while steps go on,
+    and some of its states as checkpoints."""
 
     session: str
     key: int
-    # 0 for a model that keeps states alone.
-    n_slabs: int
+    # Of each slab, the memory that it takes, counted in slabs: 1, and more for a large image. None
+    # for a model that keeps states alone.
+    rooms: tuple[int, ...]
     # int32 (n,): the tokens that the file is expected to hold. A file of other tokens is refused.
     tokens: NDArray[np.int32]
     # (new key, n): the file's state after `n` tokens becomes the checkpoint of that key.

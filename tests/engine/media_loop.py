@@ -24,14 +24,15 @@ from umad.engine.steps.cutter import Cutter
 from umad.media.medium import Medium
 from umad.request import INTERACTIVE
 from umad.scheduler import SchedulerSpec, Submission, assemble
-from umad.step import Sampled, StepPlan, StepResult
+from umad.step import MemoryOp, Sampled, StepPlan, StepResult
 
 Part = str | Medium
 Logits = NDArray[np.float32]
 
 
 class MediaLoop:
-    """One engine without mail. plans: every plan that ran. logits: of each token drawn, by rid."""
+    """One engine without mail. plans: every plan that ran. memory: what was done between them, too.
+    logits: of each token drawn, by rid."""
 
     def __init__(self, text: Path, projector: Path, **settings: int | str) -> None:
         values: dict[str, int | str] = {
@@ -78,9 +79,12 @@ class MediaLoop:
             )
         )
         self.plans: list[StepPlan] = []
+        self.memory: list[MemoryOp] = []
         self.logits: dict[int, list[Logits]] = {}
         self.ids: dict[int, list[int]] = {}
         self.cached: dict[int, int] = {}
+        # Where the runs of rows begin and end, by rid.
+        self.spans: dict[int, list[tuple[int, int]]] = {}
         self.errors: dict[int, str] = {}
 
     def submit(
@@ -92,21 +96,13 @@ class MediaLoop:
         resume: Sequence[int] = (),
     ) -> int:
         """Ask; return the cells of the prompt."""
-        tokens = self.model.tokens
-        assert isinstance(tokens, Model)
         laid = laid_out(
-            [
-                part
-                if isinstance(part, Medium)
-                else np.asarray(
-                    tokens.tokenize(part.encode(), add_special=False, parse_special=True), np.int32
-                )
-                for part in parts
-            ],
+            [part if isinstance(part, Medium) else self.tokens_of(part) for part in parts],
             self.encoder,
             most_rows=self.model.batch_tokens,
         )
         self.desk.take(rid, laid.runs)
+        self.spans[rid] = [(span.start, span.end) for span in laid.spans]
         whole = np.concatenate([laid.tokens, np.asarray(resume, np.int32)]).astype(np.int32)
         self.scheduler.submit(
             Submission(
@@ -123,9 +119,17 @@ class MediaLoop:
         self.ids[rid], self.logits[rid] = [], []
         return int(laid.tokens.size)
 
+    def tokens_of(self, text: str) -> NDArray[np.int32]:
+        """int32 (n,)."""
+        tokens = self.model.tokens
+        assert isinstance(tokens, Model)
+        ids = tokens.tokenize(text.encode(), add_special=False, parse_special=True)
+        return np.asarray(ids, np.int32)
+
     def step(self) -> StepPlan:
         """Plan and run one step."""
         plan = self.scheduler.plan(self.clock.now_ns())
+        self.memory += plan.memory
         if plan.is_idle:
             kept = self.runner.keep_house(plan.memory)
             self.scheduler.kept_house(plan, kept, self.clock.now_ns())
@@ -157,6 +161,11 @@ class MediaLoop:
             self.errors[plan.encode.rid] = turned.error.message
             self.cancel(plan.encode.rid)
         return plan
+
+    def stop(self, rid: int) -> None:
+        """End it, and keep what it has computed."""
+        self.scheduler.stop(rid)
+        self.desk.leave(rid)
 
     def cancel(self, rid: int) -> None:
         self.scheduler.cancel(rid)

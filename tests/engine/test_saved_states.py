@@ -195,15 +195,22 @@ def test_a_state_is_put_back_after_all_of_its_sequence_is_gone(
     pool.keep(StateSave(seq=0, key=1, n_tokens=BEGIN.size))
     starts = range(0, BEGIN.size, SLICE_CELLS) if pool.layout.has_cells else ()
     pieces = [
-        {"slab": slab, "start": start, "n_tokens": min(SLICE_CELLS, BEGIN.size - start)}
-        for slab, start in enumerate(starts)
+        (slab, start, min(SLICE_CELLS, BEGIN.size - start)) for slab, start in enumerate(starts)
     ]
-    parked = pool.keep(*[SeqPark(seq=0, key=4, **piece) for piece in pieces])
+    parked = pool.keep(
+        *[
+            SeqPark(seq=0, key=4, slab=slab, start=start, n_tokens=n_tokens)
+            for slab, start, n_tokens in pieces
+        ]
+    )
     pool.keep(SeqTrim(seq=0, keep_tokens=0))
     pool.feed(2, MORE)  # other cells than before
 
     kept = pool.keep(
-        *[SeqRestore(seq=3, key=4, **piece) for piece in pieces],
+        *[
+            SeqRestore(seq=3, key=4, slab=slab, start=start, n_tokens=n_tokens)
+            for slab, start, n_tokens in pieces
+        ],
         StateLoad(key=1, seq=3, n_tokens=BEGIN.size),
     )
     restored = pool.feed(3, QUESTION, start=BEGIN.size)

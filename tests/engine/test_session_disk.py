@@ -63,9 +63,9 @@ class HostSlabs:
     def put(self, key: int, slabs: list[Slab]) -> None:
         self.slabs[key] = slabs
 
-    def memory(self) -> NDArray[np.uint8]:
+    def memory(self, rooms: int = 1) -> NDArray[np.uint8]:
         self.n_out += 1
-        return np.zeros(SLAB_BYTES, np.uint8)
+        return np.zeros(rooms * SLAB_BYTES, np.uint8)
 
 
 class HostStates:
@@ -158,7 +158,7 @@ class Engine:
 
 
 SAVE = SessionSave(session="chat", key=1, tokens=TOKENS, states=((5, 4), (6, 9)))
-FETCH = SessionFetch(session="chat", key=2, n_slabs=2, tokens=TOKENS, states=((7, 9),))
+FETCH = SessionFetch(session="chat", key=2, rooms=(1, 1), tokens=TOKENS, states=((7, 9),))
 LOAD = StateLoad(key=7, seq=SEQ, n_tokens=9)
 RESTORE = SeqRestore(key=2, slab=0, seq=SEQ, start=0, n_tokens=4)
 
@@ -195,7 +195,7 @@ def test_a_model_of_states_alone_has_its_state_in_a_file(tmp_path: Path) -> None
 
     assert engine.does(SessionSave(session="chat", key=0, tokens=TOKENS, states=((6, 9),)))
     assert engine.does(
-        SessionFetch(session="chat", key=0, n_slabs=0, tokens=TOKENS, states=((7, 9),))
+        SessionFetch(session="chat", key=0, rooms=(), tokens=TOKENS, states=((7, 9),))
     )
 
     assert content(engine.states.states[7]) == b"after nine"

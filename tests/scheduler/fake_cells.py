@@ -214,7 +214,7 @@ class FakeDisk:
         if fails or plain(slabs) != op.tokens.tolist():
             self.files.pop(op.session, None)  # nobody trusts it any longer
             return DiskDone(operation=op, ok=False)
-        assert op.n_slabs <= len(slabs)
-        cells.slabs[op.key] = dict(enumerate(slabs[: op.n_slabs]))
+        assert len(op.rooms) <= len(slabs)
+        cells.slabs[op.key] = dict(enumerate(slabs[: len(op.rooms)]))
         cells.put_states(op, self.states.get(op.session, {}))
         return DiskDone(operation=op, ok=True, n_bytes=100, ms=1.0)

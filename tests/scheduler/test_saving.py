@@ -125,7 +125,7 @@ def test_a_turn_waits_for_its_sessions_file_and_computes_only_what_is_new() -> N
     before = bench.run(12)
     (fetch,) = ops(before, SessionFetch)
     assert isinstance(fetch, SessionFetch)
-    assert fetch.n_slabs == 10
+    assert len(fetch.rooms) == 10
     assert 2 in bench.ended, "others do not wait for a disk"
     assert not any(piece.rid == 1 for plan in before for piece in plan.prefill)
     bench.scheduler.disk_done(DiskDone(operation=fetch, ok=True, n_bytes=1, ms=1.0))
@@ -143,7 +143,7 @@ def test_only_the_slabs_that_match_are_read() -> None:
     (fetch,) = ops([bench.step()], SessionFetch)
 
     assert isinstance(fetch, SessionFetch)
-    assert fetch.n_slabs == 4
+    assert len(fetch.rooms) == 4
 
 
 def test_another_sessions_file_and_another_beginning_are_not_read() -> None:

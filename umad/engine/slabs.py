@@ -45,8 +45,8 @@ class SlabStore(Protocol):
         """Keep slabs that were read from a file as those of `key`."""
         ...
 
-    def memory(self) -> NDArray[np.uint8]:
-        """Memory for one slab: uint8 (slab_bytes,)."""
+    def memory(self, rooms: int = 1) -> NDArray[np.uint8]:
+        """Memory for one slab, as large as `rooms` of them: uint8 (rooms * slab_bytes,)."""
         ...
 
 

@@ -236,6 +236,11 @@ class ScheduledRequest:
         )
 
     @property
+    def lacks_state(self) -> bool:
+        """Whether its state is still to be put back, so that its cells cannot be computed on."""
+        return self.restore is not None and self.restore.state is not None
+
+    @property
     def scores(self) -> bool:
         """Whether logits of its prompt are still to be computed. Until then it shares no prefix,
         because cells have no logits."""

@@ -126,6 +126,6 @@ class ToySlabs:
         """Keep slabs that were read from a file as those of `key`."""
         self._slabs[key] = dict(enumerate(slabs))
 
-    def memory(self) -> NDArray[np.uint8]:
-        """Memory for one slab: uint8 (slab_bytes,)."""
-        return np.empty(slab_bytes(), np.uint8)
+    def memory(self, rooms: int = 1) -> NDArray[np.uint8]:
+        """Memory for one slab: uint8 (rooms * slab_bytes,)."""
+        return np.empty(rooms * slab_bytes(), np.uint8)

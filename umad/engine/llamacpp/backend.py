@@ -26,6 +26,7 @@ from umad.engine.llamacpp.llama import Context
 from umad.engine.llamacpp.loading import LoadedModel, load
 from umad.engine.llamacpp.memory_check import device_bytes
 from umad.engine.llamacpp.parked_cells import ParkedCells
+from umad.engine.llamacpp.positions import Positions
 from umad.engine.llamacpp.projector import PLACES, Projector
 from umad.engine.llamacpp.projector_trial import FoundProjector, with_projector
 from umad.engine.llamacpp.row_batch import RowBatch
@@ -67,6 +68,8 @@ class LlamaModel:
         self.beginnings = _beginnings(loaded)
         self.batch_tokens = _batch_tokens(settings, loaded)
         self.adapters = _adapters(loaded, settings)
+        # Of the pool's images; both who decodes and who copies cells need them.
+        self._positions = Positions()
         self._host = HostMemory(loaded.parking.capacity_bytes if loaded.parking else 0)
         self.abort = AbortFlag() if loaded.context is None else loaded.context.abort_flag
 
@@ -96,6 +99,7 @@ class LlamaModel:
             scratch=scratch,
             empty=scratch + 1 if loaded.model.is_recurrent else None,
             memory=self._host,
+            positions=self._positions,
         )
 
     def states(self) -> StateStore | None:
@@ -150,6 +154,7 @@ class LlamaModel:
             disk=disk,
             media=media,
             row_batch=self._row_batch(),
+            positions=self._positions,
             scratch=self.facts.max_seqs,
             wants_output=loaded.wants_output,
         )

@@ -102,6 +102,7 @@ class DecodeRunner:
         adapters: AdapterShelf | None = None,
         media: MediaDesk | None = None,
         row_batch: RowBatch | None = None,
+        positions: Positions | None = None,
         scratch: int,
         wants_output: bool = False,
     ) -> None:
@@ -112,11 +113,11 @@ class DecodeRunner:
         other engines cut this engine's background steps, too. parked: needed where plans park
         sequences. states: needed where plans save states. disk: needed where plans save sessions.
         windows: needed where windows are small. host: where copies lie. adapters: needed where
-        plans have some. media, row_batch: needed where plans have rows of media. wants_output: as
-        of `PlanWriter`.
+        plans have some. media, row_batch: needed where plans have rows of media. positions: the
+        book of the pool's images, which `parked` has, too. wants_output: as of `PlanWriter`.
         """
         self._context = context
-        self._positions = Positions()
+        self._positions = Positions() if positions is None else positions
         self._writer = PlanWriter(
             capacity, scratch=scratch, wants_output=wants_output, positions=self._positions
         )

@@ -4,6 +4,9 @@ llama.cpp saves and loads whole sequences, and loading empties the sequence it l
 is first shared with a scratch sequence, which costs nothing, and the scratch sequence is saved. To
 restore it, the slab is loaded into the scratch sequence and shared from there.
 
+llama.cpp takes cells by their positions (`positions`). A slab has whole images, so it begins and
+ends at a position.
+
 Sharing cells also shares the states of recurrent layers, which are as large as many slabs. So the
 scratch sequence is made to share the state of a sequence that is always empty: it keeps the cells
 and has no state. A sequence that gets a slab back has none, either, until one is put into it
@@ -18,6 +21,7 @@ from numpy.typing import NDArray
 
 from umad.engine.llamacpp.host_memory import HostMemory
 from umad.engine.llamacpp.llama import Batch, Context
+from umad.engine.llamacpp.positions import Positions
 from umad.engine.llamacpp.saved_states import SavedStates
 from umad.engine.llamacpp.state_trial import StateLayout
 from umad.engine.sessions.file import Slab
@@ -56,15 +60,18 @@ class ParkedCells:
         scratch: int,
         empty: int | None = None,
         memory: HostMemory | None = None,
+        positions: Positions | None = None,
     ) -> None:
         """scratch: a sequence number that nothing else uses. empty: another one, which stays empty,
-        for a model with recurrent layers. memory: where slabs lie.
+        for a model with recurrent layers. memory: where slabs lie. positions: of cells, where they
+        are not their numbers.
         """
         self._context = context
         self._shape = shape
         self._scratch = scratch
         self._empty = empty
         self._memory = memory or HostMemory(shape.capacity_bytes)
+        self._positions = Positions() if positions is None else positions
         # By key and slab number: the slab's memory, and how many of its bytes are used.
         self._slabs: dict[int, dict[int, Slab]] = {}
         # By address, memory that another thread reads: True while its slab is still in use here.
@@ -77,24 +84,29 @@ class ParkedCells:
         context, scratch, slabs = self._context, self._scratch, self._slabs
         held = slabs.get(operation.key, {}).get(operation.slab)
         is_lent = held is not None and id(held[0]) in self._lent
+        rooms = -(-operation.n_tokens // self._shape.slice_cells)
+        is_reused = held is not None and not is_lent and held[0].size >= self._room_bytes(rooms)
         try:
-            memory = held[0] if held and not is_lent else self.memory()
+            memory = held[0] if held and is_reused else self.memory(rooms)
         except MemoryError:
-            log.warning("no memory to park in bytes=%d", self._shape.slab_bytes)
+            log.warning("no memory to park in bytes=%d", self._room_bytes(rooms))
             return 0
-        end = operation.start + operation.n_tokens
-        context.copy(operation.seq, scratch, end, start=operation.start)
+        start = self._positions.of(operation.seq, operation.start)
+        end = self._positions.of(operation.seq, operation.start + operation.n_tokens)
+        context.copy(operation.seq, scratch, end, start=start)
         if self._empty is not None:
-            context.copy(self._empty, scratch, end, start=operation.start)
+            context.copy(self._empty, scratch, end, start=start)
         n_bytes = context.save(scratch, memory)
         context.trim(scratch, 0)
         if n_bytes:
             slabs.setdefault(operation.key, {})[operation.slab] = (memory, n_bytes)
             if held and is_lent:
                 self._lent[id(held[0])] = False
+            elif held and not is_reused:
+                self._memory.give(held[0])
         else:
             log.warning("a sequence cannot be parked reason=%s", context.last_words())
-            if not held or is_lent:
+            if not is_reused:
                 self._memory.give(memory)
         return n_bytes
 
@@ -104,7 +116,13 @@ class ParkedCells:
         """
         context, scratch = self._context, self._scratch
         memory, n_bytes = self._slabs.get(operation.key, {}).get(operation.slab, (None, 0))
-        end = operation.start + operation.n_tokens
+        start, images = self._positions.of(operation.seq, operation.start), operation.images
+        end = start + operation.n_tokens - sum(one.n_without for one in images)
+        reaches = end
+        if images and images[-1].end == operation.start + operation.n_tokens:
+            # All of an image lies at its first position, as llama.cpp counts a sequence's end.
+            last = images[-1]
+            reaches = end - (last.end - last.start - last.n_without) + 1
         if memory is None or not context.load(scratch, memory, n_bytes):
             log.warning("a sequence cannot be restored reason=%s", context.last_words())
             return 0
@@ -112,9 +130,10 @@ class ParkedCells:
             # llama.cpp's positions are those of the state, and a slab has none.
             is_there = context.whole_size(scratch) == n_bytes
         else:
-            is_there = context.begin(scratch) == operation.start and context.length(scratch) >= end
+            is_there = context.begin(scratch) == start and context.length(scratch) >= reaches
         if is_there:
-            context.copy(scratch, operation.seq, end, start=operation.start)
+            context.copy(scratch, operation.seq, end, start=start)
+            self._positions.restored(operation.seq, images)
         else:
             log.error("a restored slab is not what was parked positions=%d", operation.n_tokens)
         context.trim(scratch, 0)
@@ -146,9 +165,12 @@ class ParkedCells:
         """Keep slabs that another engine made as those of `key`."""
         self._slabs[key] = dict(enumerate(slabs))
 
-    def memory(self) -> NDArray[np.uint8]:
-        """Memory for one slab: uint8 (slab_bytes,)."""
-        return self._memory.take(self._shape.slab_bytes)
+    def memory(self, rooms: int = 1) -> NDArray[np.uint8]:
+        """Memory for one slab: uint8 (rooms * slab_bytes,)."""
+        return self._memory.take(self._room_bytes(rooms))
+
+    def _room_bytes(self, rooms: int) -> int:
+        return rooms * self._shape.slab_bytes
 
 
 def can_park(

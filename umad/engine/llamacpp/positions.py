@@ -5,22 +5,14 @@ text behind it goes on after as many positions as the image's longer side has ro
 the images in each sequence. It is empty for all other models. Owner: the step thread.
 """
 
-from dataclasses import dataclass
-
-
-@dataclass(frozen=True, slots=True)
-class _Image:
-    start: int
-    end: int
-    # Cells that add no position.
-    n_without: int
+from umad.media_slices import FoldedRun
 
 
 class Positions:
     """The images of one pool's sequences."""
 
     def __init__(self) -> None:
-        self._images: dict[int, list[_Image]] = {}
+        self._images: dict[int, list[FoldedRun]] = {}
 
     def __bool__(self) -> bool:
         return bool(self._images)
@@ -44,8 +36,14 @@ class Positions:
     def laid(self, seq: int, start: int, n_cells: int, n_positions: int) -> None:
         """An image was computed at the end of a sequence."""
         if n_positions < n_cells:
-            image = _Image(start, start + n_cells, n_cells - n_positions)
-            self._images.setdefault(seq, []).append(image)
+            n_without = n_cells - n_positions
+            image = FoldedRun(start=start, end=start + n_cells, n_without=n_without)
+            self.restored(seq, (image,))
+
+    def restored(self, seq: int, images: tuple[FoldedRun, ...]) -> None:
+        """Cells with these images came to the end of a sequence."""
+        if images:
+            self._images.setdefault(seq, []).extend(images)
 
     def copied(self, source: int, target: int, n_cells: int) -> None:
         """A sequence has the first cells of another one."""

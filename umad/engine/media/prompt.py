@@ -65,7 +65,8 @@ def laid_out(
                 _check(shape, piece, most_rows)
                 key = RowKey(shape.content_id, piece.index, encoder.rows_by)
                 name = f"{key.content_id} {key.index} {key.projector}"
-                tokens.append(stand_ins(name, piece.n_rows, piece.n_positions))
+                n_positions = None if piece.places is None else piece.n_positions
+                tokens.append(stand_ins(name, piece.n_rows, n_positions))
                 spans.append(
                     RowSpan(
                         run=len(runs), start=at, n_cells=piece.n_rows, is_atomic=not piece.causal

@@ -148,8 +148,8 @@ class SessionDisk:
 
     def _take_memory(self, operation: SessionFetch, parts: _Parts) -> None:
         if self._parked is not None:
-            for _ in range(operation.n_slabs):
-                parts.slabs.append((self._parked.memory(), 0))
+            for rooms in operation.rooms:
+                parts.slabs.append((self._parked.memory(rooms), 0))
         if self._states is not None:
             for _ in operation.states:
                 parts.states.append((self._states.memory(self._state_bytes), 0))
@@ -158,7 +158,7 @@ class SessionDisk:
         """Keep what was read as that of its keys; after a failure, the memory alone."""
         if ok:
             self.trials.begin(operation)
-        if self._parked is not None and operation.n_slabs:
+        if self._parked is not None and operation.rooms:
             self._parked.put(operation.key, parts.slabs)
             if not ok:
                 self._parked.drop(operation.key)

@@ -45,7 +45,7 @@ class Trials:
         """A file was read: its slabs and states may be put back from now on."""
         for key, _ in fetch.states:
             self._sessions["state", key] = fetch.session
-        if fetch.n_slabs:
+        if fetch.rooms:
             self._sessions["slabs", fetch.key] = fetch.session
 
     def kept(self, operations: tuple[MemoryOp, ...], house: HouseKept) -> None:

@@ -10,6 +10,7 @@
     parking         Parker: copies sequences to host memory before they are evicted
     restoring       Restorer: puts cells and states back from there
     parked_store    ParkedStore: accounts for the cells in host memory
+    slab_cuts       SlabCuts: the slabs that a sequence is cut into, with whole images
     checkpoints     Checkpoints: accounts for the states in host memory, and finds them by tokens
     state_saving    StateSaver: chooses where a prompt's states are copied
     end_saving      EndSaver: has the states at the ends of chats copied while there is time

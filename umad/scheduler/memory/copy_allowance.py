@@ -136,5 +136,5 @@ class CopyAllowance:
     def _piece_ms(self) -> float:
         """Milliseconds of the largest copy that cannot be made in pieces: a slab or a state."""
         shape = self._store.shape
-        slab_ms = self._copying.copy_ms(shape.slice_cells) if shape.has_cells else 0.0
+        slab_ms = self._copying.copy_ms(self._store.most_cells) if shape.has_cells else 0.0
         return max(slab_ms, self._copying.bytes_ms(shape.state_bytes))

@@ -1,9 +1,9 @@
 """Keeps account of the sequences parked in host memory, and drops some when it is full.
 
-A parked sequence lies in slabs of `slice_cells` cells each, so that it can be copied one slab at a
-time. Host memory is shared with the checkpoints of states (`park_budget`): when there is no room,
-the thing goes that costs least to rebuild for its room, counted from when it was last of use.
-Sequences kept for a session are dropped after all others.
+A parked sequence lies in slabs of `slice_cells` cells each (`slab_cuts`), so that it can be copied
+one slab at a time. Host memory is shared with the checkpoints of states (`park_budget`): when there
+is no room, the thing goes that costs least to rebuild for its room, counted from when it was last
+of use. Sequences kept for a session are dropped after all others.
 
 Not: what is worth parking, or when (`parking`); the bytes themselves
 (`umad.engine.llamacpp.parked_cells`).
@@ -20,6 +20,7 @@ from umad.forgetting import ForgetScope
 from umad.scheduler.memory.cell_salt import Salt
 from umad.scheduler.memory.park_budget import Least, ParkBudget
 from umad.scheduler.memory.prefix_index import PrefixIndex
+from umad.scheduler.memory.slab_cuts import SlabCuts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,9 +38,13 @@ class ParkShape:
     # The model has cells to park beside its states. Where it has none, nothing lies in slabs.
     has_cells: bool = True
 
-    def slabs(self, n_tokens: int) -> int:
-        """How many slabs `n_tokens` tokens take."""
-        return -(-n_tokens // self.slice_cells) if self.has_cells else 0
+    def cuts(self, tokens: NDArray[np.int32]) -> SlabCuts:
+        """The slabs that a sequence is cut into."""
+        return SlabCuts(tokens, self.slice_cells)
+
+    def slabs(self, tokens: NDArray[np.int32]) -> int:
+        """How many slabs a sequence takes the room of."""
+        return self.cuts(tokens).n_rooms if self.has_cells else 0
 
 
 @dataclass(slots=True, eq=False)
@@ -48,6 +53,7 @@ class _Parked:
 
     # All tokens that are to be parked.
     tokens: NDArray[np.int32]
+    cuts: SlabCuts
     session: str | None
     # How many of `tokens`, from the first on, are in host memory already.
     n_parked: int
@@ -136,10 +142,21 @@ class ParkedStore:
             return None
         return key
 
-    def slab_cells(self, key: int, slab: int) -> int:
-        """How many cells slab number `slab` of `key` takes while it is put back."""
-        n_before = slab * self.shape.slice_cells
-        return min(self.shape.slice_cells, self._parked[key].n_parked - n_before)
+    def cuts(self, key: int) -> SlabCuts:
+        """How `key` is cut into slabs."""
+        return self._parked[key].cuts
+
+    def slab_end(self, key: int, slab: int) -> int:
+        """The cell behind slab number `slab` of `key`, as far as it is in host memory. All of it
+        takes cells while it is put back."""
+        parked = self._parked[key]
+        return min(parked.cuts.end(slab), parked.n_parked)
+
+    @property
+    def most_cells(self) -> int:
+        """The cells of the largest slab that there is or may be."""
+        largest = [parked.cuts.most_cells for parked in self._parked.values()]
+        return max([self.shape.slice_cells, *largest])
 
     def reserve(
         self,
@@ -156,7 +173,7 @@ class ParkedStore:
         None of the tokens is in host memory yet.
         protected: keys that must not be dropped to make that room.
         """
-        n_slabs = self.shape.slabs(tokens.size)
+        n_slabs = self.shape.slabs(tokens)
         if not self._make_room(n_slabs, protected):
             return None
         key = self._next_key
@@ -164,6 +181,7 @@ class ParkedStore:
         self._take(n_slabs)
         self._parked[key] = _Parked(
             tokens,
+            self.shape.cuts(tokens),
             session,
             0,
             n_slabs,
@@ -185,11 +203,12 @@ class ParkedStore:
         """Make room for the rest of `tokens`, of which `key` holds the beginning. Return False when
         there is no room."""
         parked = self._parked[key]
-        n_slabs = self.shape.slabs(tokens.size)
+        n_slabs = self.shape.slabs(tokens)
         if not self._make_room(n_slabs - parked.n_slabs, protected | {key}):
             return False
         self._take(n_slabs - parked.n_slabs)
         parked.tokens, parked.n_slabs = tokens, n_slabs
+        parked.cuts = self.shape.cuts(tokens)
         parked.session = session or parked.session
         parked.worth = self.budget.clock + rebuild_ms / max(1, n_slabs)
         self._index.put(key, tokens, parked.n_parked, parked.salt)
@@ -208,7 +227,7 @@ class ParkedStore:
         if not parked.n_parked:
             self.drop(key)
             return
-        n_slabs = self.shape.slabs(parked.n_parked)
+        n_slabs = self.shape.slabs(parked.tokens[: parked.n_parked])
         self._take(n_slabs - parked.n_slabs)
         parked.n_slabs = n_slabs
 
@@ -263,7 +282,7 @@ class ParkedStore:
         bytes of a state that go with them."""
         key, matched = self._index.longest(tokens, salt)
         known = self._parked.get(key)
-        n_slabs = self.shape.slabs(tokens.size)
+        n_slabs = self.shape.slabs(tokens)
         if known is not None and matched == known.n_parked:
             n_slabs -= known.n_slabs
         n_bytes = n_slabs * self.shape.slab_bytes + state_bytes

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from umad.forgetting import ForgetScope
 from umad.scheduler.costs.copy_cost import CopyCost
-from umad.scheduler.media.cells import has_one_position_a_cell
+from umad.scheduler.media.cells import has_folded
 from umad.scheduler.memory.parked_store import ParkedStore
 from umad.scheduler.memory.prefix_index import KEY_TOKENS
 from umad.scheduler.memory.purse import Purse
@@ -195,12 +195,12 @@ class Parker:
     def _copy(self, seq: int, purse: Purse, ops: list[MemoryOp]) -> None:
         if not self._is_wanted(seq):
             return
-        slice_cells = self._store.shape.slice_cells
         copy = self._copies[seq]
         while self._lacks_cells(copy):
-            slab = self._store.n_parked(copy.key) // slice_cells
-            start = slab * slice_cells
-            n_tokens = min(slice_cells, copy.tokens.size - start)
+            cuts = self._store.cuts(copy.key)
+            slab = cuts.slab_at(self._store.n_parked(copy.key))
+            start = cuts.start(slab)
+            n_tokens = min(cuts.end(slab), copy.tokens.size) - start
             if not purse.buys(self._copying.copy_ms(n_tokens)):
                 return
             ops.append(SeqPark(seq=seq, key=copy.key, slab=slab, start=start, n_tokens=n_tokens))
@@ -258,10 +258,10 @@ class Parker:
     def _key_for(self, seq: int, tokens: NDArray[np.int32]) -> int:
         """Return the key for the copy of `tokens`: one that holds their beginning, or a new one."""
         n_tokens, shape = tokens.size, self._store.shape
-        # Slabs are cut by positions, of which some images have fewer than cells.
+        if self._residency.needs_states and has_folded(tokens):
+            return NO_CELLS  # their states are not copied (`state_saving`)
         if n_tokens < KEY_TOKENS or not (
-            has_one_position_a_cell(tokens)
-            and self._has_cells
+            self._has_cells
             and self.has_room
             and self._copying.is_worth_parking(n_tokens, state_bytes=shape.state_bytes)
         ):

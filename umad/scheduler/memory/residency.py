@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from umad.forgetting import ForgetScope
-from umad.scheduler.media.cells import whole_match
+from umad.scheduler.media.cells import whole_match, whole_runs
 from umad.scheduler.memory.cell_ledger import KvLedger, LedgerViolation
 from umad.scheduler.memory.cell_salt import Salt
 from umad.scheduler.memory.prefix_index import PrefixIndex
@@ -236,7 +236,7 @@ class Residency:
         if kept is None:
             return False
         is_whole = self.ledger.length(source) == matched
-        if _has_state_to_come(entry) or (self._cannot_cut and not is_whole):
+        if entry.lacks_state or (self._cannot_cut and not is_whole):
             return False
         if not self._free_seqs and len(self._retained) == 1:
             return True
@@ -249,7 +249,9 @@ class Residency:
         # The last known token is always computed: the next one is sampled from its logits.
         known = entry.tokens[: entry.n_tokens - 1]
         found = self._index.longest(known, entry.salt, can_share=self._still_has)
-        return whole_match(entry.tokens, found) if entry.spans else found
+        whole = whole_match(entry.tokens, found) if entry.spans else found
+        can_share = whole == found or self._still_has is None or self._still_has(*whole)
+        return whole if can_share else (-1, 0)
 
     def longest_cells(self, entry: ScheduledRequest) -> tuple[int, int]:
         """(sequence, tokens) of the longest prefix whose cells `entry` can share, if it gets a
@@ -272,12 +274,12 @@ class Residency:
         before the copy (6.6 nats off, two editors beside a chat).
         """
         live = self._live.get(seq)
-        if live is not None and _has_state_to_come(live):
+        if live is not None and live.lacks_state:
             return False
         return self.ledger.length(seq) == n_tokens
 
     def _match(self, entry: ScheduledRequest) -> tuple[int, int]:
-        if _has_state_to_come(entry):
+        if entry.lacks_state:
             source, matched = self.longest_cells(entry)
         else:
             source, matched = self.longest_prefix(entry)
@@ -323,12 +325,15 @@ class Residency:
         passing: keep them no longer than until the next request of its app and lane is placed. By
         then that request has taken over the prefix that the two share.
         """
-        lacks_state = _has_state_to_come(entry)
+        lacks_state = entry.lacks_state
         seq = self._leave(entry)
-        tokens = entry.tokens[: entry.n_computed]
-        if not self._can_share_prefix or not tokens.size or lacks_state:
+        n_kept = whole_runs(entry.tokens, entry.n_computed) if entry.spans else entry.n_computed
+        lacks_state |= self._cannot_cut and n_kept < entry.n_computed
+        if not (self._can_share_prefix and n_kept) or lacks_state:
             self._empty(seq)
             return
+        self._cut(seq, n_kept)
+        tokens = entry.tokens[:n_kept]
         kept = Retained(
             tokens,
             entry.session,
@@ -392,9 +397,3 @@ class Residency:
         self._cut(seq, 0)
         self._free_seqs.append(seq)
         self._n_retained_cells = None
-
-
-def _has_state_to_come(entry: ScheduledRequest) -> bool:
-    """Whether the state of `entry` is still to be put back, so that its cells cannot be computed
-    on."""
-    return entry.restore is not None and entry.restore.state is not None

@@ -20,7 +20,7 @@ from collections.abc import Container
 from dataclasses import dataclass, replace
 
 from umad.scheduler.costs.copy_cost import CopyCost
-from umad.scheduler.media.cells import whole_runs
+from umad.scheduler.media.cells import folded_runs, whole_runs
 from umad.scheduler.memory.checkpoints import Checkpoint, Checkpoints
 from umad.scheduler.memory.parked_store import ParkedStore
 from umad.scheduler.memory.purse import Purse
@@ -87,20 +87,22 @@ class Restorer:
         if entry.spans:
             end = self._whole_runs(entry, key, end)
         matched = self._residency.longest_prefix(entry)[1]
-        slice_cells = self._store.shape.slice_cells
-        start = matched // slice_cells * slice_cells
+        if end <= matched:
+            return None
+        cuts = self._store.cuts(key)
+        start = cuts.start(cuts.slab_at(matched))
         copy_ms = self._copying.copy_ms(end - start)
-        if end <= matched or copy_ms >= self._copying.rebuild_ms(end - matched, start=matched):
+        if copy_ms >= self._copying.rebuild_ms(end - matched, start=matched):
             return None
         return Restore(key=key, start=start, end=end)
 
     def _whole_runs(self, entry: ScheduledRequest, key: int, end: int) -> int:
         """The cells that `entry` may get back of `end`: no part of a run of rows, and no slab that
         has more cells than are promised to it, so that it never gets less than was offered."""
-        slice_cells = self._store.shape.slice_cells
-        last = (end - 1) // slice_cells
-        if last * slice_cells + self._store.slab_cells(key, last) > entry.cells_at_most:
-            end = last * slice_cells
+        cuts = self._store.cuts(key)
+        last = cuts.slab_at(end - 1)
+        if self._store.slab_end(key, last) > entry.cells_at_most:
+            end = cuts.start(last)
         return whole_runs(entry.tokens, end)
 
     def _offer_state(self, entry: ScheduledRequest) -> Restore | None:
@@ -148,10 +150,10 @@ class Restorer:
             return None
         # The last slab takes cells for all that it holds before the rest of it is given up. The
         # request's own cells, which are promised to it, must suffice for that.
-        last = (end - 1) // shape.slice_cells
-        if last * shape.slice_cells + self._store.slab_cells(key, last) > entry.cells_at_most:
+        cuts = self._store.cuts(key)
+        if self._store.slab_end(key, cuts.slab_at(end - 1)) > entry.cells_at_most:
             return None
-        start = shared // shape.slice_cells * shape.slice_cells
+        start = cuts.start(cuts.slab_at(shared))
         return Restore(key=key, start=start, end=end, state=one.key)
 
     # -- copies ---------------------------------------------------------------------------------
@@ -192,17 +194,17 @@ class Restorer:
         return ops
 
     def _put_back(self, entry: ScheduledRequest, purse: Purse, ops: list[MemoryOp]) -> None:
-        restore, slice_cells = entry.restore, self._store.shape.slice_cells
+        restore = entry.restore
         if restore is None or restore.key == NO_CELLS:
             return
+        cuts = self._store.cuts(restore.key)
         self._before[entry.rid] = entry.n_computed
         while entry.n_computed < restore.end:
             start = entry.n_computed
-            n_tokens = min(slice_cells, restore.end - start)
-            slab = start // slice_cells
-            is_too_large = (
-                self._store.slab_cells(restore.key, slab) > self._residency.ledger.free_cells
-            )
+            slab = cuts.slab_at(start)
+            n_tokens = min(cuts.end(slab), restore.end) - start
+            n_taken = self._store.slab_end(restore.key, slab) - start
+            is_too_large = n_taken > self._residency.ledger.free_cells
             if is_too_large and restore.state is None:
                 # Only part of the slab is wanted, but the whole slab is put back before the rest
                 # of it is given up; and there are not enough free cells for the whole.
@@ -217,6 +219,7 @@ class Restorer:
                     seq=entry.seq,
                     start=start,
                     n_tokens=n_tokens,
+                    images=folded_runs(entry.tokens[start : start + n_tokens], start=start),
                 )
             )
             self._residency.grow(entry, n_tokens)

@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 
 from umad.forgetting import ForgetScope
 from umad.scheduler.costs.copy_cost import CopyCost
+from umad.scheduler.media.cells import whole_runs
 from umad.scheduler.memory.cell_salt import Salt
 from umad.scheduler.memory.checkpoints import Checkpoint, Checkpoints
 from umad.scheduler.memory.parked_store import ParkedStore
@@ -255,10 +256,10 @@ class SessionSaver:
         if not self._is_on or saved is None or entry.session is None:
             return
         tokens = entry.tokens[: entry.n_tokens - 1]
-        matched = common_prefix(saved, tokens)
+        matched = whole_runs(entry.tokens, common_prefix(saved, tokens))
         if self._residency.needs_states:
             states = self._saved_states.get(entry.session, ())
-            fits = tuple([place for place in states if self._fits(entry, place, saved.size)])
+            fits = tuple([place for place in states if self._fits(entry, place, saved)])
             matched = _last_within(fits, matched)
             offer = self._restorer.offer(entry)
             elsewhere = 0 if offer is None else offer.end
@@ -276,11 +277,13 @@ class SessionSaver:
             fetch.waiting.append(entry)
             entry.reads_until_ns = now_ns + FETCH_NS
 
-    def _fits(self, entry: ScheduledRequest, place: int, n_saved: int) -> bool:
+    def _fits(self, entry: ScheduledRequest, place: int, saved: NDArray[np.int32]) -> bool:
         """Whether the cells that are promised to `entry` suffice to put back all slabs up to
         `place`. The last one takes cells for all that it holds (`restoring`)."""
-        shape = self._store.shape
-        return min(shape.slabs(place) * shape.slice_cells, n_saved) <= entry.cells_at_most
+        cuts = self._store.shape.cuts(saved)
+        if not self._store.shape.has_cells:
+            return True
+        return cuts.end(cuts.slab_at(place - 1)) <= entry.cells_at_most
 
     def _begin(
         self,
@@ -291,9 +294,11 @@ class SessionSaver:
         known: int,
     ) -> _Fetch | None:
         shape = self._store.shape
-        n_slabs = shape.slabs(matched)
+        cuts = shape.cuts(saved)
+        n_slabs = cuts.slab_at(matched - 1) + 1 if shape.has_cells else 0
+        rooms = tuple(map(cuts.rooms, range(n_slabs)))
         state_bytes = self._checkpoints.state_bytes
-        n_bytes = n_slabs * shape.slab_bytes + state_bytes
+        n_bytes = sum(rooms) * shape.slab_bytes + state_bytes
         read_ms = n_bytes / BYTES_PER_MB * self._read_ms_per_mb
         copy_ms = self._copying.bytes_ms(state_bytes)
         if shape.has_cells:
@@ -301,7 +306,7 @@ class SessionSaver:
         rebuild_ms = self._copying.rebuild_ms(matched - known, start=known)
         if read_ms + copy_ms >= rebuild_ms:
             return None
-        tokens = saved[: n_slabs * shape.slice_cells]
+        tokens = saved[: cuts.end(n_slabs - 1) if n_slabs else 0]
         key = self._store.reserve(
             tokens,
             session=session,
@@ -317,9 +322,7 @@ class SessionSaver:
         if states is None:
             self._store.drop(key)
             return None
-        operation = SessionFetch(
-            session=session, key=key, n_slabs=n_slabs, tokens=saved, states=states
-        )
+        operation = SessionFetch(session=session, key=key, rooms=rooms, tokens=saved, states=states)
         self._ops.append(operation)
         fetch = self._fetches[key] = _Fetch(operation, tokens.size)
         return fetch

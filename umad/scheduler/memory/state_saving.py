@@ -26,7 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from umad.scheduler.costs.copy_cost import WORTH, CopyCost
-from umad.scheduler.media.cells import has_one_position_a_cell
+from umad.scheduler.media.cells import has_folded
 from umad.scheduler.memory.cell_salt import Salt
 from umad.scheduler.memory.checkpoints import Checkpoints
 from umad.scheduler.memory.parked_store import ParkedStore, ParkShape
@@ -106,7 +106,7 @@ class StateSaver:
         start = entry.n_computed if entry.restore is None else entry.restore.end
         leaves_at = self._residency.longest_cells(entry)[1]
         entry.stops = stops_of(entry, start=start, leaves_at=leaves_at, spacing=self._spacing)
-        if entry.spans and not has_one_position_a_cell(entry.tokens[: entry.n_tokens]):
+        if entry.spans and has_folded(entry.tokens[: entry.n_tokens]):
             # A state is looked at by its positions, of which some images have fewer than cells.
             entry.stops = tuple(one for one in entry.stops if one <= entry.spans[0].start)
         hits = self._checkpoints.hits(entry)
@@ -214,7 +214,7 @@ class StateSaver:
 
     def wants_end(self, tokens: NDArray[np.int32], salt: Salt) -> bool:
         """Whether the state after all of `tokens` is worth a copy, and has none yet."""
-        if not self.is_on or tokens.size < KEY_TOKENS or not has_one_position_a_cell(tokens):
+        if not self.is_on or tokens.size < KEY_TOKENS or has_folded(tokens):
             return False
         chain = self._checkpoints.of(tokens, salt)
         since = chain[-1].n_tokens if chain else 0
