@@ -83,9 +83,7 @@ LAST_SCORECARD_S = 2.0
 # between those of the next older one. Tokens make no cycles, and Python's own 700 would search for
 # nothing. Closed connections make cycles and are old by then, so the oldest is searched as often.
 GC_THRESHOLDS = (5_000, 5, 3)
-
-# The file of the socket is `SocketFile`'s to remove, or the service manager's, and not the loop's as
-# since Python 3.13. The stubs of older ones do not know the word, uvloop takes it anywhere.
+# `SocketFile` or the service manager removes the socket's file, not the loop (since Python 3.13).
 _KEEP_FILE: dict[str, Any] = {"cleanup_socket": False}
 
 
