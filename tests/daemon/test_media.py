@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tests.daemon.house import Serve, Wire, run
+from umad.config import MediaSettings
 from umad.content import MediaFile, PlacedFile
 from umad.conversation import ChatMessage
 from umad.daemon.senses import naming_others
@@ -77,6 +78,23 @@ def test_a_frame_of_too_many_images_ends_its_connection_and_no_other(serve: Serv
             assert told.code == "frame_too_large"
             stream = await other.stream(asks(1, picture("c")))
             assert stream.done is not None
+
+    run(test())
+
+
+def test_a_request_has_as_many_files_as_were_set(serve: Serve) -> None:
+    async def test() -> None:
+        settings = {"media": MediaSettings(files=1)}
+        async with serve(FakeModel(media=("image",)), several=settings) as house:
+            wire = await house.connect()
+
+            one = await wire.stream(asks(1, picture("a")))
+            two = await wire.stream(asks(2, picture("a"), picture("b")))
+
+            assert isinstance(one.done, Done)
+            assert isinstance(two.failed, Failed)
+            assert (two.failed.code, two.failed.field) == ("bad_request", "messages")
+            assert "2 images and sounds, at most 1 are taken (media.files)" in two.failed.message
 
     run(test())
 

@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.engine.projector_files import write_gemma3
 from tests.gateway.gateways import LiveGateway, live_gateway
+from tests.gateway.media.seeing import gateway_with
 
 # A bounded run: some minutes on two cores.
 EXAMPLES = 40
@@ -21,6 +23,15 @@ CHECKS = (
     "status_code_conformance",
     "content_type_conformance",
     "response_schema_conformance",
+)
+# Where bodies have files in them: forms, and prompts with images.
+WITH_FILES = (
+    "/v1/audio/transcriptions",
+    "/v1/audio/translations",
+    "/completion",
+    "/v1/completions",
+    "/v1/chat/completions",
+    "/v1/messages",
 )
 CONFIG = Path(__file__).with_name("schemathesis.toml")
 
@@ -50,6 +61,23 @@ def keep_loaded(gateway: LiveGateway, over: threading.Event) -> None:
 def test_no_body_makes_a_500_and_every_answer_is_as_documented(
     gateway: LiveGateway, tmp_path: Path
 ) -> None:
+    # Unloading what all others need is tested elsewhere.
+    fuzz(gateway, tmp_path, "--exclude-path", "/unload")
+
+
+@pytest.fixture
+def seeing() -> Iterator[LiveGateway]:
+    with gateway_with(write_gemma3, "--max-tokens", "8", "--media-remote-urls") as one:
+        yield one
+
+
+@pytest.mark.timeout(2 * WITHIN_S)
+def test_no_body_with_files_makes_a_500(seeing: LiveGateway, tmp_path: Path) -> None:
+    fuzz(seeing, tmp_path, *(word for path in WITH_FILES for word in ("--include-path", path)))
+
+
+def fuzz(gateway: LiveGateway, folder: Path, *paths: str) -> None:
+    """Hold the endpoints of these paths against the document."""
     program = os.environ.get("SCHEMATHESIS") or shutil.which("schemathesis")
     if program is None:
         pytest.skip("schemathesis is not installed: make fuzz-http installs it")
@@ -61,10 +89,9 @@ def test_no_body_makes_a_500_and_every_answer_is_as_documented(
             *("--checks", ",".join(CHECKS), "--max-examples", str(EXAMPLES), "--seed", "1"),
             *("--phases", "examples,coverage,fuzzing", "--max-time", str(WITHIN_S)),
             *("--request-timeout", str(ANSWER_S), "--continue-on-failure", "--no-shrink"),
-            # Unloading what all others need is tested elsewhere.
-            *("--exclude-path", "/unload", "--suppress-health-check", "all"),
+            *("--suppress-health-check", "all", *paths),
         ],
-        cwd=tmp_path,
+        cwd=folder,
         capture_output=True,
         text=True,
         check=False,
