@@ -8,6 +8,8 @@ import asyncio
 import io
 import re
 import shutil
+import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +21,7 @@ from PIL import Image as Pillow
 
 from tests.engine.projector_files import write_gemma3
 from tests.live import LiveDaemon, Stream, collect, live_daemon
+from umad.client import Client
 from umad.content import MediaFile, PlacedFile
 from umad.conversation import ChatMessage
 from umad.request import GenerateRequest, SamplingParams
@@ -110,6 +113,37 @@ def test_a_second_turn_and_another_app_encode_nothing(daemon: LiveDaemon) -> Non
     assert elsewhere.done is not None, elsewhere.failed
     assert n_encoded(daemon) == before > 0
     assert second.done.usage.cached_tokens > ROWS
+
+
+def test_what_was_encoded_and_what_was_at_hand_is_counted(daemon: LiveDaemon) -> None:
+    def counted() -> dict[str, Any]:
+        with Client(daemon.socket) as client:
+            (row,) = [one for one in client.models() if one["media_read"] is not None]
+            return dict(row["media_read"])
+
+    picture = photo(20)
+    ask(daemon, asking(turn("First.", picture)))
+    first = counted()
+
+    ask(daemon, asking(turn("First.", picture), turn("So?")))
+    # Other words stand before it, so its cells are other ones, and its rows are the same.
+    ask(daemon, asking(turn("Second: what is to be seen here, and why?", picture)))
+    then = counted()
+
+    assert then["encoded"] == first["encoded"] >= 1
+    assert then["reused"] == first["reused"] + 2
+    assert then["encode_ms"] > 0
+    card = daemon.metrics()
+    assert card["media_encoded"] >= 1
+    assert card["media_reused"] >= 2
+    listed = subprocess.run(
+        [sys.executable, "-m", "umad", "ps", "--socket", str(daemon.socket)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    assert "images or sounds encoded" in listed.stdout
 
 
 def test_a_broken_file_is_refused_by_its_field_and_in_an_earlier_turn_becomes_words(

@@ -197,3 +197,18 @@ def test_what_guesses_of_next_tokens_bring_is_told() -> None:
     assert before["speculation_gain"] is None
     assert card["accepted_per_step"] == 2.5
     assert card["speculation_gain"] == 1.7
+
+
+def test_media_that_were_encoded_and_those_that_were_at_hand_are_told() -> None:
+    machine = Machine()
+    machine.accept(1)
+    before = machine.read()
+    machine.wait(100)
+    machine.step(totals={"media_encoded": 2, "media_reused": 3, "encode_us": 500_000})
+
+    card = machine.read()
+
+    assert (before["media_encoded"], before["encode_ms"]) == (0, None)
+    assert (card["media_encoded"], card["media_reused"]) == (2, 3)
+    assert card["encode_ms"] == 250.0
+    assert card["models"]["m"]["media_encoded"] == 2

@@ -75,12 +75,19 @@ def ps(socket: str | None, *, as_json: bool) -> None:
             console.print(f"{model['name']}: {model['load_share']:.0%} of its file is read")
         if model.get("gave_up"):
             console.print(f"{model['name']} gave up {printable(model['gave_up'])}")
+        if model.get("media_read"):
+            console.print(f"{model['name']}: {_media_words(model['media_read'])}")
         if model.get("resident_bytes") is not None:
             here, every = byte_size(model["resident_bytes"]), byte_size(model["weights_bytes"])
             console.print(
                 f"{model['name']} reads experts from its file as they are used: "
                 f"{here} of {every} are in memory"
             )
+
+
+def _media_words(read: Mapping[str, Any]) -> str:
+    each = "" if read["encode_ms"] is None else f", {number(read['encode_ms'])} ms each"
+    return f"{read['encoded']} images or sounds encoded{each}; {read['reused']} were at hand"
 
 
 def _residency(model: Mapping[str, Any]) -> Mapping[str, int]:

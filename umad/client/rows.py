@@ -50,6 +50,17 @@ class Row(Mapping[str, Any]):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class MediaReadRow(Row):
+    """The images, tiles of images and windows of sounds that an engine has read."""
+
+    encoded: int = 0
+    # Their rows or cells were at hand.
+    reused: int = 0
+    # How long one took to encode.
+    encode_ms: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class ModelRow(Row):
     """One loaded or loading model. Its engine's facts are there once the engine was ready."""
 
@@ -102,6 +113,8 @@ class ModelRow(Row):
     waiting: int = 0
     # How long a change from one set of adapters to another takes; None where none was measured.
     adapter_switch_ms: float | None = None
+    # None where no image or sound has come.
+    media_read: MediaReadRow | None = None
     # {code, message}: why it failed.
     error: Mapping[str, str] | None = None
 
@@ -235,6 +248,11 @@ class MetricsRow(FeltRow):
     # Texts that were embedded or ranked, and those of them that were not computed again.
     texts_embedded: int = 0
     texts_cached: int = 0
+    # Images, tiles and windows of sounds that were encoded, and those whose rows or cells were at
+    # hand; and how long one took to encode.
+    media_encoded: int = 0
+    media_reused: int = 0
+    encode_ms: float | None = None
     lanes: Mapping[str, FeltRow] = field(default_factory=dict)
     apps: Mapping[str, FeltRow] = field(default_factory=dict)
     models: Mapping[str, "MetricsRow"] = field(default_factory=dict)

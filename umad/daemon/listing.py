@@ -124,6 +124,7 @@ def _all_facts(engine: Engine, now_ns: int | None) -> Mapping[str, Any]:
         "waiting": engine.journal.n_waiting,
         "prompt_changes": [] if engine.stats is None else _prompt_changes(engine.stats),
         "adapter_switch_ms": None if engine.stats is None else _switch_ms(engine.stats),
+        "media_read": None if engine.stats is None else _media_read(engine.stats),
         "error": None if error is None else {"code": error.code, "message": error.message},
     }
 
@@ -139,6 +140,15 @@ def _rests_in_s(engine: Engine, now_ns: int | None) -> float | None:
 def _switch_ms(stats: StepStats) -> float | None:
     """How long a change of adapters takes; None where none was measured."""
     return round(stats.adapter_switch_ms, 2) or None
+
+
+def _media_read(stats: StepStats) -> dict[str, Any] | None:
+    """What was made into rows, and what needed not be; None where no medium has come."""
+    encoded, reused = stats.media_encoded_total, stats.media_reused_total
+    if not encoded + reused:
+        return None
+    each_ms = round(stats.encode_us_total / 1000 / encoded, 1) if encoded else None
+    return {"encoded": encoded, "reused": reused, "encode_ms": each_ms}
 
 
 def _prompt_changes(stats: StepStats) -> list[dict[str, Any]]:

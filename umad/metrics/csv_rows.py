@@ -59,6 +59,9 @@ CSV_COLUMNS: tuple[str, ...] = (
     "texts_cached",
     "accepted_per_step",
     "speculation_gain",
+    "media_encoded",
+    "media_reused",
+    "encode_ms",
 )
 
 

@@ -40,6 +40,9 @@ STEP = np.dtype(
         ("preemptions", np.int64),
         ("guess_steps", np.int64),
         ("guesses_held", np.int64),
+        ("media_encoded", np.int64),
+        ("media_reused", np.int64),
+        ("encode_us", np.int64),
         ("model", np.int32),
     ]
 )

@@ -5,7 +5,7 @@ from typing import Protocol
 
 
 class StepFacts(Protocol):
-    """The facts of a step that the scorecard reads; `umad.protocol.link.StepStats` has them all.
+    """The facts of a step that the scorecard reads; `umad.protocol.step_stats` has them all.
 
     Counters ending in `_total` count from the engine's start.
     """
@@ -52,5 +52,11 @@ class StepFacts(Protocol):
     def guess_steps_total(self) -> int: ...
     @property
     def guesses_held_total(self) -> int: ...
+    @property
+    def media_encoded_total(self) -> int: ...
+    @property
+    def media_reused_total(self) -> int: ...
+    @property
+    def encode_us_total(self) -> int: ...
     @property
     def speculation_gain(self) -> float: ...

@@ -32,6 +32,9 @@ Each field is computed as follows:
     texts_embedded   texts of requests to embed or to rank that ended in the window
     texts_cached     those of them whose vectors were kept from before, or that stood twice in one
                      request, so that nothing was computed
+    media_encoded    images, tiles of images, and windows of sounds that were made into rows
+    media_reused     those of prompts that were not, because their rows or their cells were at hand
+    encode_ms        time of the encoder's turns / media_encoded
     requests         completions that were alive at some time in the window
     restarts         since the daemon began; all other figures are of the window, or of this moment
 """
@@ -129,6 +132,7 @@ def summarize(
     rows = int(steps["rows"].sum())
     sampled, prompt = int(steps["sampled"].sum()), int(steps["prompt"].sum())
     moved = int(steps["bytes"].sum())
+    encoded = int(steps["media_encoded"].sum())
     pending_ms = latest.pending_ns / 1e6
     busy, useful = float(steps["device_ms"].sum()), float(steps["useful_ms"].sum())
     queue_depth = dict.fromkeys(felt.lanes, 0) | latest.waiting
@@ -171,6 +175,9 @@ def summarize(
         "failed": int(part.endings["failed"].sum()),
         "texts_embedded": int(part.endings["texts"].sum()),
         "texts_cached": int(part.endings["texts_cached"].sum()),
+        "media_encoded": encoded,
+        "media_reused": int(steps["media_reused"].sum()),
+        "encode_ms": _ratio(float(steps["encode_us"].sum()) / 1000, encoded),
         "lanes": felt.lanes,
         "apps": felt.apps,
     }

@@ -19,7 +19,8 @@ languages.
     messages    the names of the four above that other packages use
     errors      UmadError <-> the fields of an error message
     lifecycle   the states of one completion, as a table
-    link        daemon <-> engine, not for clients; engine_words: checks an engine's messages
+    link        daemon <-> engine, not for clients; step_stats: what an engine's steps did, as a
+                part of it; engine_words: checks an engine's messages
 
 No module holds state; a `FrameReader` belongs to the connection that made it and its thread.
 """

@@ -378,6 +378,7 @@ class Scheduler:
             saved=self._saver.n_saved,
             prompt_tokens_total=self._placer.prompt_tokens + self.embeds.tokens_total,
             cached_tokens_total=self._placer.cached_tokens,
+            media_shared_total=self._placer.media_shared,
             prompt_changes=self._changes.found,
             guessed=NOTHING_GUESSED if speculator is None else speculator.snapshot(),
             adapter_switch_ms=self._adapter_turns.learnt_ms,

@@ -34,6 +34,8 @@ class SchedulerSnapshot:
     saved: int = 0
     prompt_tokens_total: int = 0
     cached_tokens_total: int = 0
+    # Media of prompts whose cells were shared or put back.
+    media_shared_total: int = 0
     # The token at which the prompts of an app change from turn to turn, by the app's name.
     prompt_changes: Mapping[str, int] = field(default_factory=dict)
     guessed: Guessed = NOTHING_GUESSED

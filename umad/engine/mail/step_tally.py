@@ -9,10 +9,11 @@ from dataclasses import dataclass
 
 from umad.engine.embedding.work import NOTHING, Embedded
 from umad.engine.execution import Decoded
+from umad.engine.media.desk import NO_MEDIA, MediaCounts
 from umad.protocol.link import StepStats
 from umad.scheduler import SchedulerSnapshot
 from umad.step import StepPlan
-from umad.units import NS_PER_MS
+from umad.units import NS_PER_MS, NS_PER_US
 
 # The scorecard's figures may be this old. An engine that comes to rest tells at once.
 TELL_NS = 200_000_000
@@ -89,10 +90,9 @@ class StepTally:
         self,
         now: SchedulerSnapshot,
         *,
-        cuts: int,
-        sampled: int,
-        copied: int,
+        totals: Totals,
         now_ns: int,
+        media: MediaCounts = NO_MEDIA,
         waits: Mapping[int, str] | None = None,
     ) -> StepStats:
         """Return the sums and the scheduler's standing, and begin to count anew. waits: as in
@@ -113,18 +113,21 @@ class StepTally:
             running=now.running,
             waiting=now.waiting,
             parked=now.parked,
-            cuts_total=cuts,
+            cuts_total=totals.cuts,
             preemptions_total=now.preemptions_total,
             prompt_tokens_total=now.prompt_tokens_total,
             cached_tokens_total=now.cached_tokens_total,
-            sampled_total=sampled,
-            copied_rows_total=copied,
+            sampled_total=totals.sampled,
+            copied_rows_total=totals.copied,
             guess_steps_total=now.guessed.steps_total,
             guesses_held_total=now.guessed.accepted_total,
             speculation_gain=now.guessed.gain,
             waits=waits,
             prompt_changes=now.prompt_changes,
             adapter_switch_ms=now.adapter_switch_ms,
+            media_encoded_total=media.encoded,
+            media_reused_total=media.reused + now.media_shared_total,
+            encode_us_total=media.encode_ns // NS_PER_US,
         )
         self._clear()
         return stats

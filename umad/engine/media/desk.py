@@ -60,6 +60,20 @@ class Turned:
 NO_TURN = Turned()
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MediaCounts:
+    """Counts of runs of rows, from the start."""
+
+    encoded: int = 0
+    # Their rows were at hand.
+    reused: int = 0
+    # The time of all turns of the encoder.
+    encode_ns: int = 0
+
+
+NO_MEDIA = MediaCounts()
+
+
 @dataclass(slots=True)
 class _Work:
     work: EncodeWork
@@ -79,6 +93,7 @@ class MediaDesk:
         # ends between, it is known why.
         self.tell: Callable[[str], None] = lambda _: None
         self.cache = cache
+        self._n_encoded = self._encode_ns = 0
         self._now_ns = now_ns
         self._runs: dict[int, tuple[MediumRun, ...]] = {}
         # The runs whose rows are held: (request, run).
@@ -103,8 +118,20 @@ class MediaDesk:
         runs = self._runs.get(rid)
         return runs is not None and runs[run].key in self.cache
 
+    @property
+    def counts(self) -> MediaCounts:
+        """What was encoded so far, and what needed not be."""
+        return MediaCounts(
+            encoded=self._n_encoded, reused=self.cache.hits, encode_ns=self._encode_ns
+        )
+
     def encode(self, turn: EncodeTurn) -> Turned:
         """Give the encoder its turn."""
+        turned = self._turned(turn)
+        self._encode_ns += turned.ns
+        return turned
+
+    def _turned(self, turn: EncodeTurn) -> Turned:
         began_ns = self._now_ns()
         try:
             if self._work is None and not self._begin(turn):
@@ -188,6 +215,7 @@ class MediaDesk:
         # It counts as looked for once, however many turns it took.
         self.cache.take(done.key)
         self.cache.put(done.key, rows)
+        self._n_encoded += 1
         log.info("medium encoded kind=%s rows=%d", done.kind, done.n_rows)
         if turn.rid in self._runs:
             self._held[(turn.rid, turn.run)] = done.key

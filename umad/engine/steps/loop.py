@@ -392,9 +392,8 @@ class StepLoop:
     def _tell(self, now_ns: int) -> Stats:
         return self._tally.told(
             self._standing(now_ns),
-            cuts=self._totals.cuts,
-            sampled=self._totals.sampled,
-            copied=self._totals.copied,
+            totals=self._totals,
+            media=self._media.counts,
             now_ns=now_ns,
             waits=self._waits.now(now_ns),
         )

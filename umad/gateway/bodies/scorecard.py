@@ -65,6 +65,9 @@ class Section(BaseModel):
     failed: Count
     texts_embedded: Count
     texts_cached: Count
+    media_encoded: Count
+    media_reused: Count
+    encode_ms: Measure
     lanes: dict[str, AnswerFacts]
     apps: dict[str, AnswerFacts]
 

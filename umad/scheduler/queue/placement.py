@@ -103,6 +103,7 @@ class Placer:
         self.preemptions = 0
         self.prompt_tokens = 0
         self.cached_tokens = 0
+        self.media_shared = 0
 
     def leave(self, entry: ScheduledRequest, *, keep: bool) -> None:
         """Take an ended request out of the pool. keep: its cells stay as a prefix until another
@@ -323,4 +324,5 @@ class Placer:
         n_cached = entry.n_cached or 0
         self.prompt_tokens += times * entry.n_prompt
         self.cached_tokens += times * n_cached
+        self.media_shared += times * sum(span.end <= n_cached for span in entry.spans)
         entry.account.charge(times * PROMPT_WEIGHT * (entry.n_prompt - n_cached))
