@@ -70,6 +70,12 @@ class UnknownModel(UmadError):
     code = "unknown_model"
 
 
+class OtherModel(UmadError):
+    """The model here is not the one that began the answer, so it cannot go on with it."""
+
+    code = "other_model"
+
+
 class UnknownRequest(UmadError):
     """No live request or session has that id."""
 

@@ -28,6 +28,7 @@ MAX_LOGPROBS = 20
 MAX_LOGIT_BIAS = 4096
 MAX_TOKEN_ID = 2**31 - 1  # llama_token is an int32
 SEED_BITS = 64
+MAX_FINGERPRINT_CHARS = 128
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,6 +108,40 @@ SAMPLING_FIELDS = tuple(f.name for f in fields(SamplingParams))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AnswerSoFar:
+    """The beginning of an answer that another engine wrote, which this one continues.
+
+    A daemon knows nothing of it: who resumes an answer brings the prompt and the tokens again. So
+    nobody can resume an answer that he has not read.
+    """
+
+    tokens: tuple[int, ...]
+    # `Accepted.fingerprint` of the model that wrote it.
+    fingerprint: str
+
+    def check(self, sampling: "SamplingParams") -> None:
+        """Raise `BadRequest` where an answer could not go on just as it began."""
+        if not self.tokens:
+            raise BadRequest(
+                "an answer without tokens has not begun: leave resume out", field="resume.tokens"
+            )
+        if min(self.tokens) < 0 or max(self.tokens) > MAX_TOKEN_ID:
+            raise BadRequest(f"a token id is between 0 and {MAX_TOKEN_ID}", field="resume.tokens")
+        if not 0 < len(self.fingerprint) <= MAX_FINGERPRINT_CHARS:
+            raise BadRequest(
+                f"a fingerprint has 1 to {MAX_FINGERPRINT_CHARS} characters",
+                field="resume.fingerprint",
+            )
+        for name in ("seed", "max_tokens"):
+            if getattr(sampling, name) is None:
+                raise BadRequest(
+                    f"resume needs the {name} that the accepted answer told", field=name
+                )
+        if len(self.tokens) > (sampling.max_tokens or 0):
+            raise BadRequest("the answer has more tokens than max_tokens", field="resume.tokens")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class GenerateRequest:
     """One generation, as a client states it.
 
@@ -152,6 +187,8 @@ class GenerateRequest:
     # How long the model stays loaded after its last use, from now on; negative for ever. None
     # changes nothing. Only an admin's counts.
     keep_alive_s: float | None = None
+    # An answer that was cut, to be continued: no token of it is drawn or sent again.
+    resume: AnswerSoFar | None = None
 
     def check(self) -> None:
         """Raise `BadRequest`, naming the field, for a request that no model could serve."""
@@ -179,6 +216,8 @@ class GenerateRequest:
             raise BadRequest("deadline_ms must be at least 1", field="deadline_ms")
         if self.logits is not None:
             self._check_logits()
+        if self.resume is not None:
+            self._check_resume(self.resume)
         if self.lora:
             check_adapters(self.lora, field="lora")
         self.sampling.check()
@@ -200,6 +239,15 @@ class GenerateRequest:
         if len(self.media) > MAX_FILES:
             raise BadRequest(f"at most {MAX_FILES} images and sounds", field="prompt")
         check_media(self.prompt, self.media, "prompt")
+
+    def _check_resume(self, begun: AnswerSoFar) -> None:
+        if self.n > 1:
+            raise BadRequest(
+                "one answer is resumed: n must be 1, and completion i has seed + i", field="n"
+            )
+        if self.logits is not None:
+            raise BadRequest("logits are in the memory of one machine", field="logits")
+        begun.check(self.sampling)
 
     def _check_constraint(self, constraint: Constraint) -> None:
         constraint.check()

@@ -25,6 +25,12 @@ class Accepted:
     model: str
     lane: str
     queue_position: int
+    # What it takes to continue the answer elsewhere (`umad.request.AnswerSoFar`): the seed of
+    # completion 0 and the limit as they hold, and what the model is. The last is empty while the
+    # model is not loaded (`Loading` tells it then), and for answers that cannot be resumed.
+    seed: int | None = None
+    max_tokens: int | None = None
+    fingerprint: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +46,8 @@ class Loading:
     share: float | None = None
     # What it waits for, in words; empty where it is being loaded.
     why: str = ""
+    # As in `Accepted`, once the model is there: the last of these events.
+    fingerprint: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

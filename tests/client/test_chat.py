@@ -349,11 +349,14 @@ def test_no_keyword_is_dropped(known: type) -> None:
         "tool_choice": "required",
         "logits": "read",
         "lora": [{"name": "f"}],
+        "resume": {"tokens": [1], "fingerprint": "f"},
     }
     turns: Any = [*HI, {"role": "assistant", "content": "so"}]
     for name in known.__annotations__:
         prompt = "hi" if name == "special" else turns
         more = {"tools": values["tools"]} if name in ("tool_choice", "tool_name") else {}
+        if name == "resume":
+            more = {"seed": 1, "max_tokens": 8}
         changed = request_of("x", prompt, {**more, name: values[name]}, known)
         assert changed != request_of("x", prompt, more, known), name
 

@@ -101,6 +101,9 @@ class GenerateKeywords(TextKeywords, total=False):
 
     n: int | None
     logits: LogitsUse | None
+    # An answer that was cut, to be continued: {"tokens": …, "fingerprint": …}. `seed` and
+    # `max_tokens` are those that `Accepted` told.
+    resume: Mapping[str, Any] | None
     tools: Sequence[Tool | Mapping[str, Any]] | None
     tool_choice: ToolChoice | None
     tool_name: str | None

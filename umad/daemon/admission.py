@@ -22,8 +22,9 @@ DEFAULT_MAX_TOKENS = 512
 # Most log-probabilities (alternatives to tokens) of one request, all its completions together. The
 # gateway collects an answer before it sends it, and holds about a hundred bytes for each: 30 MB.
 MOST_LOGPROBS = 2**18
-# One bit less than a seed may have, because completion i of n draws with seed + i.
-CHOSEN_SEED_BITS = 63
+# A client that resumes an answer sends its seed back, and a number of JavaScript has 53 bits.
+# Completion i of n draws with seed + i.
+CHOSEN_SEED_BITS = 52
 # How many sessions of one owner have their lane remembered, and for how many owners. The least
 # recently used are forgotten first.
 MAX_SESSIONS = 1024
@@ -205,6 +206,8 @@ class Admission:
             speculate=request.speculate,
             owner=owner,
             salt="" if self._shares_prefixes else owner,
+            resume=() if request.resume is None else request.resume.tokens,
+            fingerprint="" if request.resume is None else request.resume.fingerprint,
         )
 
     def _sampling(self, sampling: SamplingParams) -> SamplingParams:

@@ -136,6 +136,10 @@ class Completions:
             model=engine.name,
             lane=lane,
             queue_position=journal.n_waiting,
+            seed=first.sampling.seed,
+            max_tokens=first.sampling.max_tokens,
+            # What another machine has under the names of the adapters is not known.
+            fingerprint="" if adapters else engine.fingerprint,
         )
         self.tell(recipient, encode_event(message.id, accepted))
         self._live[generation.request] = recipient.generations[message.id] = generation
@@ -365,7 +369,7 @@ def _done(entry: JournalEntry[LiveGeneration], ended: Ended, now_ns: int) -> Don
             # right number.
             prompt_tokens=entry.prompt_tokens if entry.resumed else ended.prompt_tokens,
             cached_tokens=ended.cached_tokens,
-            completion_tokens=len(entry.ids) if entry.resumed else ended.completion_tokens,
+            completion_tokens=entry.n_made if entry.resumed else ended.completion_tokens,
         ),
         timings=Timings(
             queued_ms=((entry.begun_ns or now_ns) - accepted_ns) / 1e6,

@@ -113,6 +113,11 @@ class Engine:
         self.state = LIFE.after(self.state, event)
 
     @property
+    def fingerprint(self) -> str:
+        """What answers depend on; "" before the first load has told it."""
+        return str(self.facts.get("fingerprint", ""))
+
+    @property
     def connected(self) -> bool:
         """Whether there is a process that takes messages."""
         return self._link is not None

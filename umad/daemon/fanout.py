@@ -46,6 +46,8 @@ class Fanout:
             order = engine.journal.replay(entry)
             if not isinstance(order, Submit):
                 continue
+            if not entry.resumed and entry.index == 0 and not order.adapters:
+                self._tell_of_model(engine, entry.owner)
             if order.logits is not None:
                 self._completions.await_client(entry)
             if entry.state is LifecycleState.PAUSED:
@@ -53,6 +55,17 @@ class Fanout:
             else:
                 engine.send(order)
         self._completions.flush()
+
+    def _tell_of_model(self, engine: Engine, owner: LiveGeneration) -> None:
+        """Tell a client that waited for the load what the model is."""
+        if owner.recipient.wants_loading:
+            ready = Loading(
+                model=engine.name,
+                state=engine.state.value,
+                share=1.0,
+                fingerprint=engine.fingerprint,
+            )
+            self._completions.tell(owner.recipient, encode_event(owner.client_id, ready))
 
     def engine_died(self, engine: Engine) -> None:
         """Let its completions wait for the next process, and end those with nothing left to do."""

@@ -33,7 +33,7 @@ class JournalEntry(Generic[T]):
     # The completion's number within its request.
     index: int
     size_bytes: int
-    # As many tokens as it asked for.
+    # As many tokens as it asked for, without those that its client brought.
     most_tokens: int = MAX_TOKENS
     # `events.tokens_head`, the part that its tokens messages have in common.
     head: bytes = b""
@@ -48,6 +48,11 @@ class JournalEntry(Generic[T]):
     begun_ns: int = 0
     # When its first token came; 0 until then.
     first_token_ns: int = 0
+
+    @property
+    def n_made(self) -> int:
+        """The answer's tokens so far, those included that its client brought."""
+        return len(self.submit.resume) + len(self.ids)
 
     @property
     def rid(self) -> int:
@@ -96,7 +101,7 @@ class Journal(Generic[T]):
             owner=owner,
             index=index,
             size_bytes=size_bytes,
-            most_tokens=submit.sampling.max_tokens or MAX_TOKENS,
+            most_tokens=(submit.sampling.max_tokens or MAX_TOKENS) - len(submit.resume),
             head=head,
         )
         self._entries[submit.rid] = entry
@@ -150,7 +155,7 @@ class Journal(Generic[T]):
         The engine's own report is missing when it died between the last token and the report, or
         before it could confirm a cancellation.
         """
-        made = len(entry.ids)
+        made = entry.n_made
         cancelled = entry.state is LifecycleState.CANCELLING
         if not cancelled and made < (entry.submit.sampling.max_tokens or made + 1):
             return None
@@ -164,7 +169,7 @@ class Journal(Generic[T]):
 
     def replay(self, entry: JournalEntry[T]) -> Submit | Ended:
         """The order for a new engine, or the completion's end where nothing is left to do."""
-        return self.ended(entry) or replace(entry.submit, resume=tuple(entry.ids))
+        return self.ended(entry) or replace(entry.submit, resume=(*entry.submit.resume, *entry.ids))
 
     def engine_lost(self) -> list[Ended]:
         """Make everything wait for the next engine. Returns the ends of what has nothing left to
@@ -185,6 +190,7 @@ class Journal(Generic[T]):
 
 def _prompt_bytes(submit: Submit) -> int:
     size_bytes = len(submit.prompt or "") + 8 * len(submit.prompt_ids or ())
+    size_bytes += 8 * len(submit.resume)
     if submit.constraint is not None:
         size_bytes += len(submit.constraint[1])
     size_bytes += sum(len(data) for _, data, _, _ in submit.media)

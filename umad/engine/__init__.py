@@ -31,7 +31,8 @@ ends and, on Linux, when its parent dies. Not here: clients, restarts, the journ
     backend       the seam to what computes; its parts are tokens (a vocabulary), slabs (cells in
                   host memory, and checkpoints of states) and execution (plans carried out)
     llamacpp/     llama.cpp behind that seam
-    facts         ModelFacts: what `EngineReady` tells of a model
+    facts         ModelFacts: what `EngineReady` tells of a model; fingerprint: what its answers
+                  depend on
     library/      which llama.cpp library is used, and whether it fits; importable without a backend
     errand        work on a model's file in a process of its own, that may die or be killed
     estimates     asks for the memory of a model; quantizer: writes a smaller copy of its file.

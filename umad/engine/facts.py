@@ -84,6 +84,9 @@ class ModelFacts:
     seq_bytes: int = 0
     # How positions are scaled, where that is not as the model's file says.
     rope: str = ""
+    # What an answer depends on, wherever the model is loaded (`umad.engine.fingerprint`); "" where
+    # no answer can go on elsewhere.
+    fingerprint: str = ""
     # The most tokens of one text, prompt and answer together.
     text_tokens: int = 0
     # What sets `text_tokens`.

@@ -124,6 +124,7 @@ def serve(options: EngineOptions, link: socket.socket, mailbox: Mailbox) -> None
         adapters=AdapterReader(model.adapters),
         speculates=options.engine.speculate,
         media=_media_intake(options, model, vocab, files),
+        fingerprint=model.facts.fingerprint,
     )
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     traffic = _traffic(options, model)

@@ -133,6 +133,7 @@ STATUS: dict[type[UmadError], int] = {
     errors.AudioTooLong: 413,
     errors.UnknownModel: 404,
     errors.UnknownRequest: 404,
+    errors.OtherModel: 409,
     errors.Unsupported: 501,
     errors.LimitExceeded: 429,
     errors.Refused: 403,

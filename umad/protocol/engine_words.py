@@ -3,7 +3,7 @@
 An engine runs a model file from anywhere, so its messages are checked before the daemon acts on
 them, lists them or passes them on. A wrong value must not cause an error later, in somebody else's
 request. A step's tokens (`link.STEP_TOKENS`) are the hot path and are not checked here: only their
-completion's own client reads them (`umad.daemon.fanout`, `events.damaged_id`). Pure.
+completion's own client reads them (`umad.daemon.fanout`, `damage.damaged_id`). Pure.
 """
 
 import math

@@ -58,8 +58,6 @@ Message = Event | TranscriptEvent | Welcome | Result
 
 # The msgpack byte for a map of five. The keys of `tokens_tail` continue a map that has begun.
 _MAP_OF_5 = b"\x85"
-# Bytes of a head with the longest id, in four-byte characters.
-_HEAD_BYTES = 1024
 _TEXT, _ONE_ID = b"\xa4text", b"\xa3ids\x91"
 # One packer for all small values, because making a packer costs more than packing them. Safe
 # between threads: a value is packed under the GIL in one call.
@@ -197,6 +195,7 @@ def encode_event(id: RequestId, event: Event) -> bytes:
                     "state": event.state,
                     "share": event.share,
                     "why": event.why,
+                    "fingerprint": event.fingerprint,
                 }
             )
         case PromptLogprobs():
@@ -219,6 +218,9 @@ def encode_event(id: RequestId, event: Event) -> bytes:
                     "model": event.model,
                     "lane": event.lane,
                     "queue_position": event.queue_position,
+                    "seed": event.seed,
+                    "max_tokens": event.max_tokens,
+                    "fingerprint": event.fingerprint,
                 }
             )
         case Done():
@@ -276,6 +278,9 @@ def _accepted(body: Mapping[str, Any]) -> Accepted:
         model=body["model"],
         lane=body["lane"],
         queue_position=body["queue_position"],
+        seed=body.get("seed"),
+        max_tokens=body.get("max_tokens"),
+        fingerprint=str(body.get("fingerprint", "")),
     )
 
 
@@ -292,6 +297,7 @@ def _loading(body: Mapping[str, Any]) -> Loading:
         state=str(body["state"]),
         share=None if share is None else float(share),
         why=str(body.get("why", "")),
+        fingerprint=str(body.get("fingerprint", "")),
     )
 
 
@@ -362,24 +368,6 @@ _PARSERS: dict[str, Callable[[Mapping[str, Any]], Message]] = {
     "hello": _welcome,
     **TRANSCRIPT_PARSERS,
 }
-
-
-def damaged_id(body: bytes) -> RequestId | None:
-    """The request of a body that `parse_event` cannot read; None where the body does not tell it.
-
-    An engine makes the end of a tokens message, and the daemon makes its head and does not read the
-    end. So a damaged end must fail that request alone, and not the others on the connection.
-    """
-    unpacker = msgpack.Unpacker()
-    unpacker.feed(body[:_HEAD_BYTES])
-    try:
-        if unpacker.read_map_header() == 5:
-            fields = {unpacker.unpack(): unpacker.unpack() for _ in range(2)}
-            if fields.get("type") == "tokens" and isinstance(fields.get("id"), int | str):
-                return fields["id"]  # type: ignore[no-any-return]
-    except (ValueError, TypeError, msgpack.OutOfData):
-        pass
-    return None
 
 
 def parse_event(body: bytes) -> tuple[RequestId | None, Message]:

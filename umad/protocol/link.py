@@ -37,9 +37,11 @@ class Submit:
     # (kind, text) of a `umad.constraint.Constraint`.
     constraint: tuple[str, str] | None = None
     session: str | None = None
-    # Tokens that an engine sent to the client before it died. They are computed again but not
-    # sampled or reported, and the completion continues after them.
+    # Tokens that the client has already, of an engine that died or of another machine. They are
+    # computed again but not sampled or reported, and the completion continues after them.
     resume: tuple[int, ...] = ()
+    # What the model has to be (`ModelFacts.fingerprint`); "" for any.
+    fingerprint: str = ""
     # The app's own cap; None for the engine's.
     latency_cap: float | None = None
     # The daemon ends the completion after this time.
@@ -109,9 +111,8 @@ class Choose:
 class EngineCall:
     """A question with one `EngineReply`.
 
-    op and its args: tokenize {text, special}; detokenize {ids, pieces}; render {chat, media: as in
-    `Submit`}; forget
-    {session, owner, prefix, before_rid} (`umad.engine.sessions.forget_desk`); spare {share}
+    op and its args: tokenize {text, special}; detokenize {ids, pieces}; render {chat, media as in
+    `Submit`}; forget {session, owner, prefix, before_rid} (`sessions.forget_desk`); spare {share}
     (`umad.scheduler.memory.sparing`); attach {rid, choose}; embed {inputs, dimensions, normalize,
     truncate, prefix, lane, app, owner}; rerank {query, documents, top_n, truncate, lane, app,
     owner}; transcribe, a window of a recording (`umad.speech.recordings`). The last three may take

@@ -5,12 +5,12 @@ other. It answers with `encode_welcome`, `encode_event`, `encode_tokens`, `encod
 `encode_error`. A client uses `encode_request` and `parse_event`.
 """
 
+from umad.protocol.damage import damaged_id
 from umad.protocol.events import (
     Message,
     Result,
     Welcome,
     WireLogprobs,
-    damaged_id,
     encode_error,
     encode_event,
     encode_failed,

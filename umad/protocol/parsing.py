@@ -25,6 +25,7 @@ from umad.protocol import (
     embed_fields,
     fields,
     requests,
+    resume_fields,
     sampling_fields,
     speech_fields,
 )
@@ -56,6 +57,7 @@ _PLACE: Mapping[str, FieldReader] = {
     "keep_alive_s": fields.read_number,
     "lora": adapter_fields.read_adapters,
     "speculate": fields.read_flag,
+    "resume": resume_fields.read_resume,
 }
 
 

@@ -30,6 +30,7 @@ from umad.protocol.job_requests import Pull as Pull
 from umad.protocol.job_requests import Quantize as Quantize
 from umad.protocol.job_requests import RemoveModel as RemoveModel
 from umad.protocol.job_requests import SavePreset as SavePreset
+from umad.protocol.resume_fields import write_resume
 from umad.protocol.speech_fields import write_transcribe
 from umad.request import SAMPLING_FIELDS, GenerateRequest, SamplingParams
 from umad.transcription import TranscribeRequest
@@ -330,6 +331,8 @@ def _generate_fields(message: Generate) -> dict[str, Any]:
         body |= write_constraint(request.constraint)
     if request.lora is not None:
         body["lora"] = write_adapters(request.lora)
+    if request.resume is not None:
+        body["resume"] = write_resume(request.resume)
     body |= _changed(request, _DEFAULT_REQUEST, _PLACE_FIELDS)
     body |= _changed(request.sampling, _DEFAULT_SAMPLING, SAMPLING_FIELDS)
     return body

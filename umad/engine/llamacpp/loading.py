@@ -15,6 +15,7 @@ from umad.config import EngineSettings
 from umad.engine.company import Company
 from umad.engine.embedding.facts import EmbedFacts
 from umad.engine.facts import ModelFacts
+from umad.engine.fingerprint import fingerprint_of
 from umad.engine.launch import EngineOptions
 from umad.engine.llamacpp import llama
 from umad.engine.llamacpp.context_memory import ContextMemory
@@ -247,11 +248,12 @@ def _generator(
     )
     say_what_is_loaded(facts, observed)
     say_how_far_streams_go(opened, facts)
+    files = parts(fitting.path, fitting.header)
     return LoadedModel(
         model=model,
         header=joined(fitting.headers),
         context=context,
-        facts=facts,
+        facts=replace(facts, fingerprint=fingerprint_of(facts, files, fitting.headers)),
         embeds=embeds,
         embed_options=opened.embed_options(embeds),
         cost=cost,
@@ -262,7 +264,7 @@ def _generator(
             options,
             facts,
             parking,
-            parts(fitting.path, fitting.header),
+            files,
             fitting.headers,
             library=llama.library_identity(),
         ),

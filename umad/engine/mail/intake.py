@@ -29,7 +29,7 @@ from umad.engine.media.prompt import MediaPrompt, of_tokens
 from umad.engine.steps.completion_stream import CompletionStream
 from umad.engine.steps.prompt_scorer import PromptScorer
 from umad.engine.vocab import Vocabulary
-from umad.errors import BadRequest, InternalError, PromptTooLong, Unsupported
+from umad.errors import BadRequest, InternalError, OtherModel, PromptTooLong, Unsupported
 from umad.models.positions import StreamBound
 from umad.protocol.link import Emitted, Ended, StepReport, Submit
 from umad.request import FinishReason
@@ -78,14 +78,16 @@ class Intake:
         adapters: AdapterReader | None = None,
         speculates: bool = False,
         media: MediaIntake | None = None,
+        fingerprint: str = "",
     ) -> None:
         """text_tokens: most positions of one text, prompt and answer together; None for as many as
         there are cells. text_bound: what sets it, for errors that say how to have more.
         marks_turns: tell the scheduler where the turns of a chat end. reads_ahead: keep what is
         needed of a chat to compute its next turn ahead. adapters: None where none are served.
         speculates: next tokens may be guessed. media: what takes images and sounds in; None
-        for a model of texts.
+        for a model of texts. fingerprint: what answers of other machines have to be of.
         """
+        self._fingerprint = fingerprint
         self._media = media or MediaIntake(vocab)
         self._speculates = speculates
         self._adapters = adapters or AdapterReader(None)
@@ -128,6 +130,7 @@ class Intake:
             )
         if sampling.seed is None or sampling.max_tokens is None:
             raise InternalError("the daemon always sets seed and max_tokens")
+        self._check_model(submit)
         vocab = self._vocab
         adapters = self._adapters.set_of(submit.adapters) if submit.adapters else None
         rendered, opening, options, seen = None, "", _NO_OPTIONS, None
@@ -168,7 +171,7 @@ class Intake:
                 f"{MOST_PROMPT_LOGPROBS} log-probabilities: shorten the prompt, or ask for fewer",
                 field="prompt_logprobs",
             )
-        resumed = vocab.checked(submit.resume)
+        resumed = vocab.checked(submit.resume, field="resume.tokens")
         tokens = np.concatenate([prompt, resumed]) if resumed.size else prompt
         one_call = self._one_call(options)
         if one_call is not None and resumed.size:
@@ -250,6 +253,14 @@ class Intake:
                 forced=None if stream.mask is None else stream.mask.forced,
             ),
         )
+
+    def _check_model(self, submit: Submit) -> None:
+        if submit.fingerprint and (submit.adapters or submit.fingerprint != self._fingerprint):
+            raise OtherModel(
+                "another model, or one with adapters, began this answer, so it cannot go on here: "
+                "resume it at a machine with the same fingerprint, or ask anew",
+                field="resume.fingerprint",
+            )
 
     def _marks(
         self, rendered: Rendered | None, prompt: NDArray[np.int32], n_context: int

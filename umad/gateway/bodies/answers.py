@@ -267,6 +267,10 @@ class Generated(BaseModel):
     model: str
     lane: str
     queue_position: int
+    seed: int | None
+    max_tokens: int | None
+    # Empty where no other machine can continue the answer.
+    fingerprint: str
     completions: list[AnswerFacts]
 
 

@@ -7,6 +7,22 @@ from umad.gateway.bodies.base import Body
 from umad.gateway.bodies.openai_chat import ChatTurn
 from umad.gateway.bodies.sampling import SamplingFields
 from umad.gateway.bodies.values import AnyLimit, Flag, Whole
+from umad.request import MAX_FINGERPRINT_CHARS, AnswerSoFar
+
+
+class ResumeBody(Body):
+    """An answer that was cut, to be continued: its tokens so far, and the fingerprint that its
+    `accepted` told. The seed and max_tokens that it told have to be in the body, too.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    tokens: list[StrictInt] = Field(min_length=1)
+    fingerprint: str = Field(min_length=1, max_length=MAX_FINGERPRINT_CHARS)
+
+    def begun(self) -> AnswerSoFar:
+        """The beginning of the answer."""
+        return AnswerSoFar(tokens=tuple(self.tokens), fingerprint=self.fingerprint)
 
 
 class GenerateBody(SamplingFields):
@@ -20,6 +36,7 @@ class GenerateBody(SamplingFields):
     special: Flag | None = None
     max_tokens: AnyLimit = None
     logprobs: Whole | None = None
+    resume: ResumeBody | None = None
 
 
 class ModelBody(Body):

@@ -53,6 +53,7 @@ def request_of(body: GenerateBody) -> GenerateRequest:
         messages=turns,
         special=body.special is not False,
         sampling=body.sampling(max_tokens=body.max_tokens, logprobs=body.logprobs, fit=False),
+        resume=None if body.resume is None else body.resume.begun(),
         **body.place(),
     )
 
