@@ -180,20 +180,20 @@ $(STAMP): pyproject.toml constraints.txt
 	if ! "$$found" -m venv $(VENV); then \
 	  echo "$$found cannot make a virtual environment: install its venv package (python3-venv)." >&2; exit 1; fi
 	@echo "installing into $(VENV); llama.cpp is built from source, which takes a few minutes"
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,clients,editors,media,router,whisper]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,clients,editors,lan,media,router,whisper]'
 	@touch $@
 
 $(STAMP_BENCH): $(STAMP)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,clients,editors,media,router,whisper,bench]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,clients,editors,lan,media,router,whisper,bench]'
 	@touch $@
 
 $(STAMP_RELEASE): $(STAMP)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,clients,editors,media,router,whisper,release]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,clients,editors,lan,media,router,whisper,release]'
 	@touch $@
 
 # Playwright's own Chromium only where the machine has none.
 $(STAMP_BROWSER): $(STAMP)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,clients,editors,media,router,whisper,browser]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,clients,editors,lan,media,router,whisper,browser]'
 	@command -v chromium-headless-shell chromium chromium-browser google-chrome >/dev/null \
 	  || $(BIN)/python -m playwright install chromium-headless-shell
 	@touch $@

@@ -211,6 +211,13 @@ class HttpSettings:
     exposed: bool = False
     # A folder with the certificates of a team (`umad router certify`): HTTPS for its router alone.
     team: str | None = None
+    # The folder of a team's router on this machine: requests go to the team, not to a daemon.
+    router: str | None = None
+    # GET /metrics/load needs no key: how many requests wait and run, and how full the cells are.
+    open_load: bool = False
+    # Before the names of the gauges of an engine that a picker of endpoints knows, such as "vllm:";
+    # None for none.
+    load_prefix: str | None = None
     # Other users of this machine need no key, either. Without it, only processes of the user who
     # runs umad, and of root, come in without a key.
     all_users: bool = False

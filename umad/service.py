@@ -333,6 +333,12 @@ class Service(Protocol):
         """
         ...
 
+    async def answer_of(self, request: Any) -> Any:
+        """The answer to a request of the socket that has one answer, as it came: for front ends
+        that pass both on (`umad.protocol.messages`).
+        """
+        ...
+
     async def metrics(self) -> Mapping[str, Any]:
         """The scorecard: the waiting times of every app, and the device's work (`umad.metrics`)."""
         ...

@@ -101,7 +101,7 @@ class Team:
             raise ProxyFailed("the address is taken")
         self.admin.state = "there"
 
-    def _publish(self, told: Mapping[str, Any]) -> None:
+    def _publish(self, told: Mapping[str, Any], nodes: Mapping[str, Any] | None = None) -> None:
         self.told = told
 
 

@@ -175,14 +175,21 @@ def ps(socket: str | None, as_json: bool) -> None:
 
 @click.command()
 @socket_option
-def top(socket: str | None) -> int:
+@click.option(
+    "--router",
+    metavar="[DIR]",
+    is_flag=False,
+    flag_value="",
+    help="A whole team's; DIR is its router's folder.  [default: router, beside umad.yaml]",
+)
+def top(socket: str | None, router: str | None) -> int:
     """Show who runs, how it feels and who waits, live; keys cancel, move and unload.
 
     s says who slows the chosen app, / filters, tab changes tables, q ends it.
     """
     from umad.cli.top.command import top as work
 
-    return work(socket)
+    return work(socket, router)
 
 
 @click.command()

@@ -189,6 +189,30 @@ def node() -> None:
     """Make this machine a node of a team."""
 
 
+@node.command("ls")
+@click.option("--lan", is_flag=True, required=True, help="Look at the local network.")
+@click.option(
+    "--for",
+    "within_s",
+    metavar="SECONDS",
+    type=click.FloatRange(0.1, 60),
+    default=2.0,
+    show_default=True,
+    help="How long to look.",
+)
+@click.option("--interface", metavar="ADDRESS", help="Look there alone.  [default: everywhere]")
+@json_option
+def ls_lan(**given: Any) -> int:
+    """Show the routers that announce themselves in the local network. It needs `umad[lan]`.
+
+    Anybody can announce anything there: a token says which router to join. Exit code 1 where none
+    is found.
+    """
+    from umad.cli.node import ls as work
+
+    return work(**given)
+
+
 @node.command("join")
 @click.argument("address", metavar="HOST:PORT")
 @click.option("--token", required=True, help="As `umad router invite` prints it; - reads it.")

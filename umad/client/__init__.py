@@ -35,6 +35,8 @@ ends that pass a failure on, brings the daemon's error as a last event, `Failed`
     speech        the request of a transcription
     finding       the socket among the places where it may be
     trust         checks which user listens on the socket
+    carrying      what the asynchronous client needs of a connection
+    remote/       the same over HTTP, to a team's router
 
 State belongs to a client and to the loop or thread that uses it; nothing here locks.
 """

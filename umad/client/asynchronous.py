@@ -7,6 +7,7 @@ Not: the connection itself (`umad.client.connection`). Belongs to the loop that 
 import asyncio
 import copy
 import os
+import ssl
 from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import aclosing
 from dataclasses import replace
@@ -16,16 +17,28 @@ from typing import Any, Concatenate, ParamSpec, Self, TypeVar, Unpack
 from umad.asker import MACHINE_USER, Asker
 from umad.client import job_verbs, verbs
 from umad.client.attaching import AttachedRing, attach_ring
+from umad.client.carrying import CarryingLink
 from umad.client.finding import find_socket
 from umad.client.link import Link
-from umad.client.methods import EventFlow, Gathering, Question, dressed
+from umad.client.methods import EventFlow, Gathering, Question, Wait, dressed
 from umad.client.opening import places_of
 from umad.client.options import DEFAULT_OPTIONS, ClientOptions
+from umad.client.remote.address import remote_address
+from umad.client.remote.link import RemoteLink
 from umad.client.speech import Recording, TranscribeKeywords, last_of, speech_request
 from umad.clock import Clock, MonotonicClock
-from umad.errors import ConnectionLost, ProtocolViolation
+from umad.errors import ConnectionLost, ProtocolViolation, Unsupported
 from umad.protocol.errors import error_of_failed
-from umad.protocol.messages import ChooseToken, Generate, Transcribe
+from umad.protocol.messages import (
+    ChooseToken,
+    Embed,
+    Generate,
+    Load,
+    Request,
+    RequestId,
+    Rerank,
+    Transcribe,
+)
 from umad.request import GenerateRequest
 from umad.service import Done, Event, Failed, Service, Take
 from umad.transcription import Heard, TranscribeRequest, Transcript, TranscriptEvent
@@ -88,8 +101,29 @@ class AsyncClient:
         self._places = places_of(path)
         self._options = options or DEFAULT_OPTIONS
         self._clock = clock or MonotonicClock()
-        self._link = Link(self._places, self._options)
+        self._link: CarryingLink = Link(self._places, self._options)
         self._asker: Asker | None = None
+        self._is_remote = False
+
+    @classmethod
+    def of_team(
+        cls,
+        address: str,
+        *,
+        key: str | None = None,
+        tls: ssl.SSLContext | None = None,
+        options: ClientOptions | None = None,
+    ) -> Self:
+        """A client of a team's router, or of one gateway: `https://HOST[:PORT]`, or `http://` and
+        `unix:PATH` on this machine.
+
+        An answer whose machine dies goes on at another one with the same model. tls: certificates
+        of one's own. Raises `BadConfig` for what is no address.
+        """
+        client = cls("/umad-has-no-socket-here", options=options)
+        client._link = RemoteLink(remote_address(address, key=key, tls=tls), client._options)
+        client._is_remote = True
+        return client
 
     async def __aenter__(self) -> Self:
         await self._link.connected()
@@ -176,6 +210,8 @@ class AsyncClient:
         `umad.client.logits` calls this by itself. choose: from the next row on the client chooses
         the tokens. Raises `UnknownRequest`.
         """
+        if self._is_remote:
+            raise Unsupported("logits are in the memory of the machine that computes them")
         return await asyncio.to_thread(
             attach_ring,
             find_socket(self._places, self._options.socket_owner),
@@ -263,6 +299,21 @@ class AsyncClient:
         if self._asker is not None:
             request = replace(request, asker=self._asker)
         return question.read(await carry_out(request, question.timeout_s(self._options)))
+
+    async def answer_of(self, request: Request) -> Any:
+        """The answer to a request that has one answer, as it came. For front ends that pass both
+        on.
+        """
+        wait: Wait = "call"
+        if isinstance(request, Load):
+            wait = "load"
+        elif isinstance(request, Embed | Rerank):
+            wait = "embed"
+
+        def message(id: RequestId) -> Request:
+            return replace(request, id=id)
+
+        return await self._ask(Question(message=message, read=lambda value: value, wait=wait))
 
     async def _listen(self, asked: TranscribeRequest) -> AsyncGenerator[TranscriptEvent, None]:
         """Yield the events of a transcription; raise the error it fails with."""

@@ -233,10 +233,14 @@ class MetricsRow(FeltRow):
     kv_cells_used: int = 0
     kv_cells_retained: int = 0
     kv_cells_total: int = 0
+    # The share of the cells that running requests use.
+    kv_utilization: float = 0.0
     prefix_hit_ratio: float | None = None
     parked: int = 0
     # Requests that wait, by lane.
     queue_depth: Mapping[str, int] = field(default_factory=dict)
+    # All of them.
+    queued: int = 0
     preemptions: int = 0
     cuts: int = 0
     restarts: int = 0

@@ -1,6 +1,16 @@
 """Lists the options of the HTTP gateway. A part of the table in `options`. Pure."""
 
-from umad.configuration.kinds import BYTES, LISTEN, ORIGIN, PATH, SECONDS, SWITCH, TEXT, count
+from umad.configuration.kinds import (
+    BYTES,
+    LISTEN,
+    METRIC_PREFIX,
+    ORIGIN,
+    PATH,
+    SECONDS,
+    SWITCH,
+    TEXT,
+    count,
+)
 from umad.configuration.option import Option, gateway_option
 
 HTTP: tuple[Option, ...] = (
@@ -44,6 +54,29 @@ HTTP: tuple[Option, ...] = (
         "certificate of the team's authority (ca.pem) that may ask. The router's clients need keys "
         "where api_key_file is set, and are users otherwise, one for each address.",
         example="~/.config/umad/node",
+    ),
+    gateway_option(
+        "router",
+        PATH,
+        "Folder of a team's router, on this machine: requests go to the team's machines.",
+        "Set, `umad gateway` asks no daemon. Keys and quotas are looked at before a machine is "
+        "chosen, and an answer whose machine dies goes on at another one with the same model.",
+        example="~/.config/umad/router",
+    ),
+    gateway_option(
+        "open_load",
+        SWITCH,
+        "GET /metrics/load needs no key.",
+        "true tells everybody who reaches the gateway how many requests wait and run and how full "
+        "the cells are, for pickers of endpoints, which have no key. false: there is no such page.",
+    ),
+    gateway_option(
+        "load_prefix",
+        METRIC_PREFIX,
+        "What stands before a second set of the same three gauges.",
+        'Under "vllm:" they are called as in vLLM (vllm:num_requests_waiting, '
+        "vllm:num_requests_running, vllm:kv_cache_usage_perc), so a picker takes umad for it.",
+        example='"vllm:"',
     ),
     gateway_option(
         "connections",

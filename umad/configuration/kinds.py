@@ -186,6 +186,12 @@ def _read_switch(text: str) -> bool:
     raise ValueError(text)
 
 
+def _read_metric_prefix(text: str) -> str:
+    if not re.fullmatch(r"[a-zA-Z_:][a-zA-Z0-9_:]{0,63}", text):
+        raise ValueError(text)
+    return text
+
+
 def _read_text(text: str) -> str:
     if not text or "\0" in text:
         raise ValueError(text)
@@ -350,6 +356,12 @@ SWITCH_OR_AUTO = ValueKind(
     read=lambda text: None if text == "auto" else _read_switch(text),
     write=lambda value: "auto" if value is None else _write_switch(value),
     flag=True,
+)
+METRIC_PREFIX = ValueKind(
+    wants='the beginning of a metric\'s name, such as "vllm:"',
+    metavar="PREFIX",
+    unit="the beginning of names",
+    read=_read_metric_prefix,
 )
 TEXT = ValueKind(wants="a text", metavar="TEXT", unit="a text", read=_read_text)
 PATH = ValueKind(wants="a path", metavar="PATH", unit="a path", read=_read_path)

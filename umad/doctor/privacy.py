@@ -135,6 +135,7 @@ def _settings(settings: Settings) -> Iterator[Private]:
         settings.logging.file,
         settings.http.api_key_file,
         settings.http.team,
+        settings.http.router,
         settings.http.store,
         settings.llama_library,
         settings.engine.mmproj,

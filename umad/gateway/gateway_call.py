@@ -128,7 +128,7 @@ class GatewayCall:
             if any(one.number is not None for one in request.lora or ()):
                 # They get their numbers when they are listed.
                 await self.service.adapters(request.model)
-            service = self._service(request)
+            service = self.listened(request)
             settle_s = refused_within_s(self.shared.settings.settle_s, prompt_estimate(request))
             generation = await open_generation(service, request, settle_s=settle_s)
         except UmadError as error:
@@ -136,7 +136,7 @@ class GatewayCall:
         generation.named = names.named
         self._generations.append(generation)
         self.exits.push_async_callback(generation.close)
-        generation.on_done = self._count
+        generation.on_done = self.count
         return generation
 
     def named(self, error: UmadError) -> UmadError:
@@ -154,9 +154,7 @@ class GatewayCall:
         return replace(request, sampling=replace(request.sampling, logit_bias=tuple(biases)))
 
     async def _with_fetched(self, request: GenerateRequest) -> GenerateRequest:
-        """`request` with the files that its body names by addresses, where that is allowed. Raises
-        `BadRequest` for too many, and `Crowded` where there is no room for them.
-        """
+        """`request` with the files that its body names by addresses; `BadRequest`, `Crowded`."""
         remote, bodies = self.shared.remote, self.shared.bodies
         if not remote.wants(request):
             return request
@@ -169,10 +167,8 @@ class GatewayCall:
             hold=lambda n_bytes: bodies.add(held, n_bytes),
         )
 
-    def _service(self, request: GenerateRequest) -> Generator:
-        """The daemon, with listeners if the log, a trace or a quota needs them. Raises
-        `TooMany`.
-        """
+    def listened(self, request: GenerateRequest) -> Generator:
+        """The daemon, with listeners where a log, a trace or a quota needs them; or `TooMany`."""
         listeners: list[Listener] = []
         counted = None
         if self._meter is not None:
@@ -189,24 +185,24 @@ class GatewayCall:
     async def embed(self, request: EmbedRequest) -> Embeddings:
         """Vectors for this caller; given up when the client goes."""
         request = replace(request, **await self._place(request.model, request.lane))
-        self._pay(embed_estimate(request))
+        self.pay(embed_estimate(request))
         try:
             found = await self.service.embed(request)
         except UmadError as error:
             raise self.named(error) from None
-        self._pay(found.prompt_tokens - embed_estimate(request))
+        self.pay(found.prompt_tokens - embed_estimate(request))
         self._count_prompt(found.prompt_tokens, found.cached_tokens)
         return found
 
     async def rerank(self, request: RerankRequest) -> Ranking:
         """Documents in order, for this caller; given up when the client goes."""
         request = replace(request, **await self._place(request.model, request.lane))
-        self._pay(embed_estimate(request))
+        self.pay(embed_estimate(request))
         try:
             found = await self.service.rerank(request)
         except UmadError as error:
             raise self.named(error) from None
-        self._pay(found.prompt_tokens - embed_estimate(request))
+        self.pay(found.prompt_tokens - embed_estimate(request))
         self._count_prompt(found.prompt_tokens, found.cached_tokens)
         return found
 
@@ -303,7 +299,7 @@ class GatewayCall:
         self, text: str, *, model: str | None = None, special: bool = True
     ) -> tuple[int, ...]:
         """Tokens of a body's text."""
-        self._pay(tokenized_share(text_estimate(text)))
+        self.pay(tokenized_share(text_estimate(text)))
         return await self.service.tokenize(text, model=model, special=special)
 
     async def render(self, request: GenerateRequest) -> ChatPrompt:
@@ -313,14 +309,14 @@ class GatewayCall:
         try:
             request = self._names.with_files(await self._with_fetched(request))
             request.check()
-            self._pay(tokenized_share(prompt_estimate(request)))
+            self.pay(tokenized_share(prompt_estimate(request)))
             return await self.service.render(
                 request.messages, chat=request.chat, model=request.model
             )
         except UmadError as error:
             raise self.named(error) from None
 
-    def _pay(self, tokens: int) -> None:
+    def pay(self, tokens: int) -> None:
         """Charge work that is no generation: before it is done, and corrected once its cost is
         known. Raises `TooMany`.
         """
@@ -329,7 +325,7 @@ class GatewayCall:
 
     async def detokenize(self, ids: tuple[int, ...], model: str) -> str:
         """The text of a body's token ids."""
-        self._pay(tokenized_share(len(ids)))
+        self.pay(tokenized_share(len(ids)))
         try:
             return await self.service.detokenize(ids, model=model)
         except UmadError as error:
@@ -353,7 +349,7 @@ class GatewayCall:
             reply.know(told)
         return reply
 
-    def _count(self, done: Done) -> None:
+    def count(self, done: Done) -> None:
         """A completion ended: tokens for metrics."""
         usage, counts = done.usage, self.shared.counts
         counts.tokens.labels("prompt").inc(usage.prompt_tokens)

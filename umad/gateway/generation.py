@@ -141,11 +141,17 @@ class Generator(Protocol):
         """Its events; see `Service.events`."""
 
 
+class Taking(Protocol):
+    """Something whose tokens may be taken before they come out of its iterator."""
+
+    take: Take | None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shortcut:
     """A token's way from the socket into the answer without a task between them."""
 
-    generation: GatewayGeneration
+    generation: Taking
     # Makes the bytes of some tokens, without waiting. It returns None, and changes nothing, if the
     # tokens have to come out of the iterator.
     piece_of: Callable[[Tokens], bytes | None]

@@ -24,6 +24,7 @@ import uvloop
 from typing_extensions import override
 
 from umad.client import AsyncClient, ClientOptions
+from umad.client.remote.team import TeamClient
 from umad.config import Settings
 from umad.errors import AlreadyRunning, BadConfig, UmadError
 from umad.gateway.app import create_app
@@ -98,7 +99,10 @@ async def _serve(
     options = ClientOptions(
         name="umad-gateway", socket_owner=settings.socket_owner, tells_loading=True
     )
-    client = AsyncClient(settings.socket, options=options)
+    if settings.http.router is None:
+        client = AsyncClient(settings.socket, options=options)
+    else:
+        client = TeamClient.of_folder(settings.http.router, options=options)
     spans = open_spans(os.environ)
     app = create_app(
         settings.http,

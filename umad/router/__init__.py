@@ -11,6 +11,8 @@
     service  the router: all of these, once a second
     running  its process                     folder   its files and settings
     telling  what people see of it           seams    what the service needs of the rest
+    cards    scorecards of all nodes added up: models, apps, requests
+    lan      the router announced in its local network, and found there: a hint
 
 HAProxy carries the bytes, in a process of its own, and goes on where the router dies. So whatever
 is decided here has to be something that HAProxy can carry: a weight from 0 to 256 for each node of

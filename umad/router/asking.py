@@ -1,6 +1,7 @@
 """Asks nodes how they are, over TLS with certificates on both sides.
 
-    umad          GET /metrics as JSON: its scorecard; GET /v1/models: what it has, and would load
+    umad          GET /metrics as JSON: its scorecard; GET /v1/models: what it has, and would load;
+                  GET /status: facts of its models, and what it works on
     vLLM, SGLang, llama-server
                   GET /metrics as Prometheus text: their gauges; GET /v1/models: their names
 
@@ -30,7 +31,7 @@ from umad.private_file import read_named
 from umad.router.haproxy.values import Tls, address
 from umad.router.members import Member, NodeKind
 from umad.router.policy.gauges import Kind, reading_of_gauges
-from umad.router.policy.reading import Reading, reading_of_scorecard
+from umad.router.policy.reading import reading_of_scorecard
 from umad.router.policy.settings import MOST_MODELS_OF_NODE
 from umad.router.seams import Heard
 
@@ -84,7 +85,7 @@ class HttpsWatch:
         try:
             async with asyncio.timeout(self._within_s):
                 host = await _looked_up(member.host)
-                reading = await self._reading(member, host)
+                heard = await self._heard(member, host, asked_ns)
         except TimeoutError:
             problem = f"it did not answer within {self._within_s:g} s"
         except UmadError as error:
@@ -92,7 +93,7 @@ class HttpsWatch:
         except (httpx2.HTTPError, OSError, ValueError) as error:
             problem = _words(error)
         else:
-            return Heard(node=member.name, asked_ns=asked_ns, reading=reading, host=host)
+            return heard
         return Heard(
             node=member.name,
             asked_ns=asked_ns,
@@ -105,7 +106,7 @@ class HttpsWatch:
         """Close the connections."""
         await self._client.aclose()
 
-    async def _reading(self, member: Member, host: str) -> Reading:
+    async def _heard(self, member: Member, host: str, asked_ns: int) -> Heard:
         listed = json.loads(await self._get(member, host, "/v1/models", "application/json"))
         if member.kind is NodeKind.UMAD:
             card = json.loads(await self._get(member, host, "/metrics", "application/json"))
@@ -113,11 +114,22 @@ class HttpsWatch:
                 raise BadRequest("its scorecard is no object")
             loaded, loadable = _models(listed)
             reading = reading_of_scorecard(card, loadable=loadable)
-            # Other names of a model that is loaded are names that a client may use.
-            return replace(reading, loaded=reading.loaded | loaded)
+            status = json.loads(await self._get(member, host, "/status", "application/json"))
+            said = status if isinstance(status, Mapping) else {}
+            return Heard(
+                node=member.name,
+                asked_ns=asked_ns,
+                # Other names of a model that is loaded are names that a client may use.
+                reading=replace(reading, loaded=reading.loaded | loaded),
+                host=host,
+                card=card,
+                models=said.get("models"),
+                requests=said.get("requests"),
+            )
         text = await self._get(member, host, "/metrics", "text/plain")
         gauges = _gauges(text.decode())
-        return reading_of_gauges(_KINDS[member.kind], gauges, models=_models(listed)[0])
+        reading = reading_of_gauges(_KINDS[member.kind], gauges, models=_models(listed)[0])
+        return Heard(node=member.name, asked_ns=asked_ns, reading=reading, host=host)
 
     async def _get(self, member: Member, host: str, path: str, accept: str) -> bytes:
         headers = {"accept": accept, "host": member.name}

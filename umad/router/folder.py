@@ -6,9 +6,9 @@
                    machines that may join (`umad.router.invitations`)
     ca.key, ca.pem the team's authority
     own.pem        the router's own certificate and key, as HAProxy wants them
-    haproxy.cfg, models.map, admin.sock
+    haproxy.cfg, models.map, admin.sock, front.sock
                    HAProxy's, made anew with each HAProxy
-    fleet.json     how the fleet is, each second
+    fleet.json     how the fleet is, each second; team.json: what its nodes tell, added up
     router.lock    held by the process that runs
 
 The folder is this user's alone: whoever may write there decides where everybody's prompts go.
@@ -35,6 +35,7 @@ from umad.router.members import Member, MembersFile
 from umad.router.policy import PolicySettings
 from umad.router.pools import ALL, UNKNOWN_WEIGHT, spare_pools
 from umad.socket_path import check_socket_path
+from umad.team_files import FLEET_FILE, FRONT_SOCKET, TEAM_FILE
 
 if TYPE_CHECKING:
     from umad.router.authority import TeamAuthority
@@ -55,6 +56,8 @@ class RouterSettings:
     clients_authority: str | None = None
     # HOST:PORT where machines join with a token. None: nobody can.
     join: str | None = None
+    # The name under which the local network is told where machines join (mDNS). None: it is not.
+    announce: str | None = None
     # HOST:PORT of HAProxy's own page, on this machine, and the file with its key.
     status: str | None = None
     status_key_file: str | None = None
@@ -89,6 +92,11 @@ class RouterFolder:
         return check_socket_path(str(self.path / "admin.sock"), sys.platform)
 
     @property
+    def front_path(self) -> str:
+        """Where the team's own gateway comes in (`umad.team_files`). Raises BadConfig as above."""
+        return check_socket_path(str(self.path / FRONT_SOCKET), sys.platform)
+
+    @property
     def invitations_path(self) -> Path:
         """Invitations that nobody has used yet."""
         return self.path / "invitations.json"
@@ -112,7 +120,12 @@ class RouterFolder:
     @property
     def fleet_path(self) -> Path:
         """How the fleet is."""
-        return self.path / "fleet.json"
+        return self.path / FLEET_FILE
+
+    @property
+    def team_path(self) -> Path:
+        """What the nodes tell of themselves, added up."""
+        return self.path / TEAM_FILE
 
     @property
     def tls(self) -> Tls:
@@ -173,6 +186,7 @@ class RouterFolder:
                 tls=self.tls,
                 admin_path=self.admin_path,
                 models_path=str(self.models_path),
+                front_path=self.front_path,
                 pools=pools,
                 default_pool=ALL,
                 status=self._status(),

@@ -26,6 +26,7 @@ from umad.router.folder import RouterFolder, team_authority
 from umad.router.haproxy import process, render, render_models
 from umad.router.haproxy.admin_socket import AdminSocket
 from umad.router.invitations import Invitations
+from umad.router.lan import announced
 from umad.router.members import Member
 from umad.router.seams import Surroundings
 from umad.router.service import RouterService
@@ -33,6 +34,7 @@ from umad.stderr_log import StderrLog
 from umad.units import NS_PER_S
 
 _LOCKED_WITHIN_S = 1.0
+_ANYWHERE = ("0.0.0.0", "::")
 log = logging.getLogger(__name__)
 
 
@@ -90,7 +92,7 @@ async def _serve(folder: RouterFolder, program: str, stderr: StderrLog) -> None:
                 members=members.members,
                 stamp=members.stamp,
                 begin=begin,
-                publish=lambda told: _publish(folder, told),
+                publish=lambda told, nodes: _publish(folder, told, nodes),
             ),
             clock=clock,
             settings=folder.policy(),
@@ -100,6 +102,8 @@ async def _serve(folder: RouterFolder, program: str, stderr: StderrLog) -> None:
         async with contextlib.AsyncExitStack() as stack:
             if folder.join_address is not None:
                 await stack.enter_async_context(_joining(folder, stderr))
+                if folder.settings.announce is not None:
+                    await stack.enter_async_context(_announced(folder, folder.settings.announce))
             stderr.say(f"umad router ready address={folder.settings.listen}")
             await service.run(ending)
     finally:
@@ -132,6 +136,18 @@ async def _joining(folder: RouterFolder, stderr: StderrLog) -> AsyncIterator[Non
         finally:
             server.should_exit = True
             await asyncio.gather(task, return_exceptions=True)
+
+
+@contextlib.asynccontextmanager
+async def _announced(folder: RouterFolder, name: str) -> AsyncIterator[None]:
+    """The local network hears where machines join."""
+    address = folder.join_address
+    assert address is not None
+    host, port = address
+    fingerprint = team_authority()(folder.path).fingerprint
+    chosen = () if host in _ANYWHERE else (host,)
+    async with announced(name, port, authority=fingerprint, interfaces=chosen):
+        yield
 
 
 def _say_why(task: "asyncio.Task[None]") -> None:
@@ -167,13 +183,16 @@ def _begin(folder: RouterFolder, program: str, members: Sequence[Member]) -> Non
     process.begin(program, folder.config_path)
 
 
-def _publish(folder: RouterFolder, told: Mapping[str, Any]) -> None:
-    """For `umad router ls`. A full disk stops no router."""
-    text = json.dumps(told, indent=1)
+def _publish(
+    folder: RouterFolder, told: Mapping[str, Any], nodes: Mapping[str, Any] | None
+) -> None:
+    """For `umad router ls`, and for the gateway in front. A full disk stops no router."""
     try:
-        write_own(folder.fleet_path, text.encode())
+        write_own(folder.fleet_path, json.dumps(told, indent=1).encode())
+        if nodes is not None:
+            write_own(folder.team_path, json.dumps(nodes).encode())
     except OSError as error:
-        log.warning("fleet.json cannot be written error=%s", error.strerror)
+        log.warning("fleet.json or team.json cannot be written error=%s", error.strerror)
 
 
 def _own(folder: RouterFolder) -> None:

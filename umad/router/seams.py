@@ -8,7 +8,7 @@ So tests give it nodes and a HAProxy that do as they are told.
 """
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from umad.router.members import Member
@@ -24,6 +24,11 @@ class Heard:
     asked_ns: int
     # None: it did not answer, or what it said was refused; `problem` says which.
     reading: Reading | None
+    # Its scorecard, and what it lists of models and live requests (`umad.router.cards`). Empty
+    # where it told none, or is no umad.
+    card: Mapping[str, Any] = field(default_factory=dict)
+    models: object = None
+    requests: object = None
     # The address at which it was asked; "" where its name could not be looked up.
     host: str = ""
     problem: str = ""
@@ -62,5 +67,5 @@ class Surroundings:
     stamp: Callable[[], object]
     # Starts HAProxy with these members. Returns when it listens; may raise UmadError.
     begin: Callable[[Sequence[Member]], Awaitable[None]]
-    # Told how the fleet is, once a second.
-    publish: Callable[[Mapping[str, Any]], None]
+    # Told how the fleet is, once a second, and what its nodes told, where that is new.
+    publish: Callable[[Mapping[str, Any], Mapping[str, Any] | None], None]

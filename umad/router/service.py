@@ -45,7 +45,7 @@ from umad.router.pools import (
     settled_weights,
 )
 from umad.router.seams import AdminLine, Heard, NodeWatch, Surroundings
-from umad.router.telling import told_of_fleet
+from umad.router.telling import told_of_fleet, told_of_nodes
 from umad.units import NS_PER_S
 
 log = logging.getLogger(__name__)
@@ -89,6 +89,8 @@ class RouterService:
         self._heard: dict[str, Heard] = {}
         # Those that have told how they are since this process began.
         self._told: set[str] = set()
+        # Somebody has told something since that was published.
+        self._has_news = True
         self._is_new = True
         # What HAProxy saw of each node when it was asked last: requests, and those that failed.
         self._seen: dict[str, tuple[int, int]] = {}
@@ -202,6 +204,7 @@ class RouterService:
         if heard.host == "" and before is not None:
             heard = replace(heard, host=before.host)
         self._heard[name] = heard
+        self._has_news = True
         if heard.reading is not None:
             self._told.add(name)
             self._fleet.reported(name, heard.reading, heard.asked_ns)
@@ -355,8 +358,10 @@ class RouterService:
                 models=self._models,
                 problems=told,
                 now_ns=self._clock.now_ns(),
-            )
+            ),
+            told_of_nodes(self._heard) if self._has_news else None,
         )
+        self._has_news = False
 
 
 def _as_it_is(seen: Sequence[PoolServer], pool: str, member: Member) -> list[WantedServer]:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from umad.router.cards import team_card, team_models, team_requests
 from umad.router.haproxy.answers import Place
 from umad.router.members import Member
 from umad.router.policy import Fleet
@@ -45,6 +46,16 @@ def told_of_fleet(
             }
         )
     return {"nodes": rows, "models": dict(models), "problems": list(problems)}
+
+
+def told_of_nodes(heard: Mapping[str, Heard]) -> dict[str, Any]:
+    """What the nodes that answer tell of themselves, added up."""
+    told = {name: one for name, one in heard.items() if one.reading is not None}
+    return {
+        "scorecard": team_card({name: one.card for name, one in told.items() if one.card}),
+        "models": team_models({name: one.models for name, one in told.items()}),
+        "requests": team_requests({name: one.requests for name, one in told.items()}),
+    }
 
 
 def joining_row(member: Member) -> dict[str, Any]:

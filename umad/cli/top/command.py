@@ -13,22 +13,30 @@ import click
 
 from umad.cli.top.screen import EVERY_S, TopScreen, look
 from umad.client import AsyncClient, ClientOptions
+from umad.client.remote.team import TeamClient
 from umad.exit_codes import DONE, FAILED
+from umad.router.folder import default_folder
 
 # The screen bounds its looks itself, and looks again for a daemon that has gone; to unload a model
 # may take longer.
 _OPTIONS = ClientOptions(name="umad-top", return_s=0.0)
 
 
-def top(socket: str | None, every_s: float = EVERY_S) -> int:
-    """Show who runs, until q. Raises `NoDaemon`; a usage error where there is no terminal."""
+def top(socket: str | None, router: str | None = None, every_s: float = EVERY_S) -> int:
+    """Show who runs, until q. router: the folder of a team's router, "" for the usual one; None for
+    a daemon. Raises `NoDaemon`; a usage error where there is no terminal.
+    """
     _check_terminal()
     with asyncio.Runner() as runner:
-        return runner.run(_run(socket, every_s))
+        return runner.run(_run(socket, router, every_s))
 
 
-async def _run(socket: str | None, every_s: float) -> int:
-    client = AsyncClient(socket, options=_OPTIONS)
+async def _run(socket: str | None, router: str | None, every_s: float) -> int:
+    if router is None:
+        client = AsyncClient(socket, options=_OPTIONS)
+    else:
+        folder = router or str(default_folder(os.environ))
+        client = TeamClient.of_folder(folder, options=_OPTIONS)
     try:
         first = await look(client)
         screen = TopScreen(client, first, every_s=every_s, plain=not _has_blocks())

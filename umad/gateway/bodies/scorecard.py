@@ -51,9 +51,11 @@ class Section(BaseModel):
     kv_cells_used: Count
     kv_cells_retained: Count
     kv_cells_total: Count
+    kv_utilization: float
     prefix_hit_ratio: Measure
     parked: Count
     queue_depth: dict[str, Count]
+    queued: Count
     preemptions: Count
     cuts: Count
     restarts: Count

@@ -5,7 +5,7 @@ imports nothing from another dialect's file.
 """
 
 from umad.gateway.dialect import Dialect
-from umad.gateway.dialects import jobs, metrics, native, page
+from umad.gateway.dialects import frames, jobs, metrics, native, page
 from umad.gateway.dialects.anthropic import routes as anthropic
 from umad.gateway.dialects.anthropic.errors import ANTHROPIC
 from umad.gateway.dialects.llamacpp import routes as llamacpp
@@ -32,6 +32,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     *openai_audio.ENDPOINTS,
     *openai_models.ENDPOINTS,
     *native.ENDPOINTS,
+    *frames.ENDPOINTS,
     *jobs.ENDPOINTS,
     *metrics.ENDPOINTS,
     *anthropic.ENDPOINTS,

@@ -10,7 +10,8 @@
       nobody can tell             refused, with what to do
 
 A node of a team takes connections of the team's router alone, by certificate. HAProxy names the
-client of every request that it passes on; what has no such name is the router's own question.
+client of every request that it passes on; what has no such name is the router's own question, and
+what the team's front asks has a mark.
 
 Not: what each may do; the daemon decides that (`umad.daemon.authority`). Pure.
 """
@@ -33,6 +34,11 @@ OWN_PAGE = "page"
 _MAX_OWNER_CHARS = 128
 # HAProxy writes it anew into every request that it passes on (`umad.router.haproxy.rendering`).
 CLIENT = "x-forwarded-for"
+# HAProxy adds it to what comes from the team's own front, and takes it from everybody else.
+FRONT_HEADER = "x-umad-front"
+# The front, which has looked at the keys of those for whom it asks. Who they are stands in its
+# requests (`umad.gateway.dialects.frames`); elsewhere it is this one user.
+FRONT = Caller(name="front", asker=Asker(owner="net:front", role="user"))
 # The router itself, which reads scorecards and lists of models.
 ROUTER = Caller(name="router", app="router", asker=Asker(owner="router", role="admin"))
 
@@ -63,6 +69,8 @@ class Entrance:
         client = headers.get(CLIENT)
         if self.team and client is None:
             return ROUTER
+        if self.team and FRONT_HEADER in headers:
+            return FRONT
         if not self.keys.is_open:
             return self.keys.caller(key_of(headers))
         if self.team:

@@ -35,7 +35,10 @@ _CHECK = "inter 2s fastinter 500ms downinter 2s fall 3 rise 2"
 
 def render(proxy: Proxy) -> str:
     """The whole file."""
-    sections = [_global(proxy), _defaults(proxy), _front(proxy), _sessions(proxy)]
+    sections = [_global(proxy), _defaults(proxy), _front(proxy)]
+    if proxy.front_path is not None:
+        sections.append(_own_front(proxy, proxy.front_path))
+    sections.append(_sessions(proxy))
     sections += [_pool(pool, proxy) for pool in proxy.pools]
     if proxy.status is not None:
         sections.append(_status(proxy.status))
@@ -119,13 +122,33 @@ def _front(proxy: Proxy) -> str:
     return _section(
         "frontend front",
         bind,
-        f"http-request wait-for-body time {_BODY_S}s if {{ method POST }}",
         # What clients say of themselves and of the way here is not believed.
+        "http-request del-header x-umad-front",
         "http-request del-header x-forwarded-for",
         "http-request set-header x-forwarded-for %[src]",
+        *_to_pools(proxy),
+    )
+
+
+def _own_front(proxy: Proxy, path: str) -> str:
+    """Where the team's own gateway comes in, which has looked at its clients' keys: by the rights
+    of a file, and with a mark that nodes believe, since nobody else's is passed on."""
+    return _section(
+        "frontend own",
+        f"bind {_quoted('unix@' + path)} mode 600",
+        "http-request set-header x-umad-front 1",
+        "http-request set-header x-forwarded-for front",
+        *_to_pools(proxy),
+    )
+
+
+def _to_pools(proxy: Proxy) -> tuple[str, ...]:
+    """From a request to the pool of its model."""
+    by_model = f"%[var(txn.model),map_str({_quoted(proxy.models_path)})]"
+    return (
+        f"http-request wait-for-body time {_BODY_S}s if {{ method POST }}",
         *_key(),
-        f"use_backend %[var(txn.model),map_str({_quoted(proxy.models_path)})]"
-        " if { var(txn.model) -m found }",
+        f"use_backend {by_model} if {{ var(txn.model) -m found }}",
         f"default_backend {proxy.default_pool}",
     )
 
@@ -134,8 +157,11 @@ def _key() -> tuple[str, ...]:
     """Model and key of a request's session, in the variables txn.model and txn.key."""
     first, role = "req.body,json_query('$.messages[0].content')", "'$.messages[0].role'"
     named, bearer = "req.hdr(x-umad-session)", "req.hdr(authorization)"
+    # Bodies of umad's own clients are no JSON.
+    model = "req.hdr(x-umad-model)"
     return (
         _set("model", "req.body,json_query('$.model')"),
+        _set("model", model, f"{{ {model} -m found }}"),
         _set("credential", "req.hdr(x-api-key)"),
         _set("credential", bearer, f"{{ {bearer} -m found }}"),
         _set("session", "req.body,json_query('$.session')"),

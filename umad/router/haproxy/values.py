@@ -155,6 +155,8 @@ class Proxy:
     # The pool of requests that name no model, or one that the map does not have.
     default_pool: str
     status: StatusPage | None = None
+    # A Unix socket where the team's own gateway comes in; None: there is none.
+    front_path: str | None = None
     # Each takes two file descriptors, and a system may allow only some thousand.
     most_connections: int = 4000
     # As in the policy: how many sessions are remembered, and for how long.
@@ -171,6 +173,8 @@ class Proxy:
     def __post_init__(self) -> None:
         _path(self.admin_path, "admin_path")
         _path(self.models_path, "models_path")
+        if self.front_path is not None:
+            _path(self.front_path, "front_path")
         names = [one.name for one in self.pools]
         for name in names:
             if names.count(name) > 1 or name in RESERVED:
@@ -189,7 +193,7 @@ class Proxy:
 
 
 # Sections of the configuration that are no pools.
-RESERVED: Final = frozenset({"front", "sessions", "status"})
+RESERVED: Final = frozenset({"front", "own", "sessions", "status"})
 _DAY_S: Final = 86_400
 _RANGES: Final = (
     ("most_connections", 1, 1_000_000),
