@@ -13,6 +13,7 @@ from typing_extensions import override
 
 from tests.client.scripted_daemon import PATIENCE_S, Peer, daemon, daemon_thread, run
 from umad.client import AsyncClient, Client, ClientOptions
+from umad.client.connection import Connection
 from umad.errors import ConnectionLost, NoDaemon
 from umad.protocol.messages import encode_result
 
@@ -95,7 +96,7 @@ async def had(client: AsyncClient, path: str) -> None:
     async with daemon(path, answer):
         await client.ping()
     connection = client._link.connection
-    assert connection is not None
+    assert isinstance(connection, Connection)
     await until(lambda: not connection.is_open)
 
 
