@@ -24,6 +24,8 @@ COMPILERS = ("cc", "c++", "gcc", "g++", "clang", "clang++", "cmake", "ninja", "m
 # Where `make library-test` has installed uv and pipx.
 TOOLS = ROOT / ".venv" / "library" / "bin"
 PIN = ("--constraint", str(ROOT / "constraints.txt"))
+# The first of them, whichever it is, waits for the installation.
+pytestmark = pytest.mark.timeout(1300)
 
 
 class Installed:
@@ -102,7 +104,6 @@ def test_there_is_no_compiler_where_it_was_installed(installed: Installed) -> No
     assert not [one for one in COMPILERS if shutil.which(one, path=installed.environ["PATH"])]
 
 
-@pytest.mark.timeout(1300)
 def test_the_demo_runs(installed: Installed, prebuilt: dict[str, str]) -> None:
     ended = installed.umad("demo", "--seconds", "5", **prebuilt)
 
@@ -110,7 +111,6 @@ def test_the_demo_runs(installed: Installed, prebuilt: dict[str, str]) -> None:
     assert "indexer" in ended.stdout
 
 
-@pytest.mark.timeout(1300)
 def test_the_doctor_finds_a_library_that_fits(
     installed: Installed, prebuilt: dict[str, str]
 ) -> None:
@@ -119,7 +119,6 @@ def test_the_doctor_finds_a_library_that_fits(
     assert '"its structs fit the library"' in ended.stdout
 
 
-@pytest.mark.timeout(1300)
 @pytest.mark.parametrize("tool", ["uv", "pipx"])
 def test_the_tools_that_install_commands_need_no_compiler_either(
     installed: Installed, prebuilt: dict[str, str], tmp_path: Path, tool: str
@@ -160,7 +159,6 @@ def test_the_tools_that_install_commands_need_no_compiler_either(
     assert '"its structs fit the library"' in looked.stdout
 
 
-@pytest.mark.timeout(1300)
 @pytest.mark.skipif(HAS_LIBRARY, reason="this wheel has a library")
 def test_without_a_library_one_line_says_how_to_name_one(installed: Installed) -> None:
     ended = installed.umad("estimate", "nano")
