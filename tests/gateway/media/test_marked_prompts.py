@@ -21,7 +21,7 @@ def pieces(text: str, *files: bytes) -> list[str]:
     return [one if isinstance(one, str) else one.kind for one in pieces_of(found.text, found.media)]
 
 
-@pytest.mark.parametrize("mark", [DEFAULT_MARK, ANNOUNCED_MARK])
+@pytest.mark.parametrize("mark", [DEFAULT_MARK, ANNOUNCED_MARK], ids=["default", "announced"])
 def test_files_stand_at_the_marks_in_their_order_each_of_its_kind(mark: str) -> None:
     assert pieces(f"a{mark}b{mark}", PNG, WAV) == ["a", "image", "b", "audio"]
     assert pieces(mark, WAV) == ["audio"]
