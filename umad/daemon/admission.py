@@ -9,7 +9,7 @@ from collections import OrderedDict
 from dataclasses import replace
 
 from umad.asker import MACHINE_USER, Asker
-from umad.config import LimitSettings
+from umad.config import LimitSettings, Settings
 from umad.content import MAX_FILES
 from umad.conversation import to_json
 from umad.daemon.authority import session_key
@@ -51,6 +51,16 @@ class Admission:
         self._most_files = most_files
         self._shares_prefixes = shares_prefixes
         self._sessions: OrderedDict[str, OrderedDict[str, str | None]] = OrderedDict()
+
+    @classmethod
+    def of(cls, settings: Settings) -> "Admission":
+        """The rules that the settings have."""
+        return cls(
+            lanes=LaneRules(lanes=settings.qos, rules=settings.apps, default=settings.default_lane),
+            limits=settings.limits,
+            shares_prefixes=settings.share_prefixes,
+            most_files=settings.media.files,
+        )
 
     def lane(
         self,

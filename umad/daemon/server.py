@@ -43,7 +43,6 @@ from umad.daemon.engine_process import Launcher
 from umad.daemon.estimates import Estimates
 from umad.daemon.fanout import Fanout
 from umad.daemon.forgetting import Forgetting
-from umad.daemon.identity import LaneRules
 from umad.daemon.job_verbs import JobVerbs
 from umad.daemon.launcher import engine_launcher
 from umad.daemon.memory import ProcessMemory
@@ -191,17 +190,11 @@ class Daemon:
             latency_cap=settings.latency_cap,
             budget_gbps=None if budget is None else budget.gbps,
         )
-        lanes = LaneRules(lanes=settings.qos, rules=settings.apps, default=settings.default_lane)
         self._settings = settings
         self._companions = companions
         self._clock = clock
         self._socket_file = socket_file
-        admission = Admission(
-            lanes=lanes,
-            limits=settings.limits,
-            shares_prefixes=settings.share_prefixes,
-            most_files=settings.media.files,
-        )
+        admission = Admission.of(settings)
         shares = AppShares(settings.limits)
         self._completions = Completions(
             admission=admission, shares=shares, scorecard=scorecard, clock=clock
