@@ -102,6 +102,7 @@ def test_what_is_said_is_written_into_the_box_at_the_cursor(page: Page) -> None:
     assert written
     expect(page.locator("#prompt")).to_have_value(f"before {written} after")
     expect(page.locator("#prompt")).to_be_focused()
+    expect(page.locator("#file-note")).to_have_text("What was said was written into the box.")
     expect(page.get_by_role("button", name="Speak")).to_be_enabled()
 
 

@@ -54,6 +54,8 @@ const box = {
     at("add").setAttribute("aria-disabled", String(mayLook !== true));
     at("add").title = mayLook === true ? "Add an image: or paste one, or drop one here" : models.whyNot(model, "image");
     at("pick").accept = models.takes(model, "audio") ? "image/*,audio/*" : "image/*";
+    at("speak").title = models.takes(model, "audio") ? `Record a clip for ${model} to hear`
+      : `Say something, and ${models.speech} writes it into the box`;
     at("speak").hidden = !microphone.isBusy && !models.takes(model, "audio") && !models.speech;
   },
 };

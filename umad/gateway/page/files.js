@@ -63,7 +63,7 @@ const readSound = async (blob, name) => {
   return wavOf(sound.length, (at) => channels.reduce((sum, one) => sum + one[at], 0) / channels.length);
 };
 
-// PCM of 16 bits, one channel: http://soundfile.sapp.org/doc/WaveFormat/
+// PCM of 16 bits, one channel: the canonical form of RIFF WAVE.
 const wavOf = (length, sampleAt) => {
   const data = new DataView(new ArrayBuffer(44 + 2 * length));
   const words = (at, text) => [...text].forEach((one, by) => data.setUint8(at + by, one.charCodeAt(0)));

@@ -82,6 +82,7 @@ const microphone = {
     this.recorder = null;
     recorder?.stop();
     this.work?.abort();
+    if (recorder || this.work) box.say("The recording was dropped.");
     return Boolean(recorder || this.work);
   },
 
@@ -92,7 +93,9 @@ const microphone = {
     at("speak").textContent = isOn ? "Done" : this.work ? "Listening" : "Speak";
     at("speak").disabled = this.isOpening || this.work !== null;
     at("speak").dataset.seconds = isOn ? "0:00" : "";
-    box.say(isOn ? "Recording. Done ends it, Escape drops it." : this.work ? "What was said is being read." : "");
+    // What came of it is said by whoever has done it.
+    if (isOn) box.say("Recording. Done ends it, Escape drops it.");
+    else if (this.work) box.say("What was said is being read.");
   },
 };
 

@@ -47,8 +47,10 @@ const models = {
     this.seen = seen;
   },
 
-  // Whether a model takes files of a kind; null where that is not known, before its first load.
+  // Whether a model answers about files of a kind; null where that is not known, before its first
+  // load.
   takes(name, kind) {
+    if (this.isMute(name)) return false;
     const entry = this.entries.get(name);
     if (entry?.architecture?.input_modalities.includes(kind)) return true;
     return entry?.meta ? false : null;
@@ -61,7 +63,7 @@ const models = {
     if (this.takes(name, kind) === null) {
       return `Whether ${name} ${does} ${what} is known once it is loaded: Load, above, loads it.`;
     }
-    const other = [...this.entries.keys()].find((one) => !this.isMute(one) && this.takes(one, kind));
+    const other = [...this.entries.keys()].find((one) => this.takes(one, kind));
     const hint = other ? `${other} does: choose it above.` : `No model that is loaded here ${does} any.`;
     return `${name} takes no ${what}. ${hint}`;
   },

@@ -271,7 +271,7 @@ const heard = async (clip, signal) => {
   const into = chat;
   if (models.takes(models.chosen, "audio") === true) return addFile(into, "audio", clip, "recording");
   const text = (await gateway.transcribe(await readSound(clip, "the recording"), signal)).trim();
-  if (!text) throw new Error("Nothing was heard in the recording.");
+  if (!text) throw new Unreadable("Nothing was heard in the recording.");
   const isShown = into === chat;
   const before = isShown ? at("prompt").value.slice(0, at("prompt").selectionStart) : into.draft;
   const words = /\S$/.test(before) ? ` ${text}` : text;
@@ -283,6 +283,7 @@ const heard = async (clip, signal) => {
   at("prompt").setRangeText(words, selectionStart, selectionEnd, "end");
   fitBox();
   keepDraft();
+  box.say("What was said was written into the box.");
   at("prompt").focus();
 };
 
