@@ -17,6 +17,7 @@ from umad.config import SchedulerSettings
 from umad.scheduler import SchedulerSpec, Submission, assemble
 from umad.scheduler.costs.step_cost import CostModel
 from umad.scheduler.memory.windows import Beginnings, Window
+from umad.scheduler.speculation.price_trial import TRIALS
 from umad.step import Sampled, StepPlan, StepResult, Verified
 
 STEP_MS = 20.0
@@ -167,7 +168,28 @@ def test_an_edit_is_not_slower_where_a_row_costs_as_much_as_a_step() -> None:
     plain, guessed = both(20.0, edit(1))
 
     assert guessed.now_ms <= 1.01 * plain.now_ms
-    assert not any(plan.guesses for plan in guessed.plans)
+    # What such a row costs is tried, and nothing else.
+    assert sum(len(plan.guesses) for plan in guessed.plans) <= TRIALS
+
+
+@pytest.mark.parametrize(("row_ms", "times"), [(0.2, 1.6), (2.0, 1.4), (5.0, 1.15)])
+def test_rows_that_were_taken_for_dear_are_tried_and_found_cheap(
+    row_ms: float, times: float
+) -> None:
+    # The first of its 300 tokens teach what rows cost.
+    plain, guessed = both(row_ms, edit(1), believed_ms=10 * STEP_MS)
+
+    assert plain.now_ms > times * guessed.now_ms
+
+
+@pytest.mark.parametrize("believed_ms", [10 * STEP_MS, 20.0, 15.0])
+@pytest.mark.parametrize("text", [edit(1), prose(1, 4)], ids=["edit", "prose"])
+def test_trials_of_rows_that_are_dear_cost_next_to_nothing(
+    believed_ms: float, text: list[int]
+) -> None:
+    plain, guessed = both(20.0, text, believed_ms=believed_ms)
+
+    assert guessed.now_ms <= 1.01 * plain.now_ms
 
 
 def test_rows_that_were_taken_for_cheap_are_found_out() -> None:

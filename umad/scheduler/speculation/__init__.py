@@ -8,6 +8,8 @@ same number, as without guesses: the text is the same, and only the number of st
     lookup      PromptLookup: guesses from what the prompt and the answer say already
     acceptance  Acceptance: how often such guesses are right, by stream and by app
     choice      chosen: how many guesses of each stream are worth their rows
+    price_trial  PriceTrial: now and then some steps with guesses that seem too dear, so that
+                what they cost is known
     gain        MeasuredGain: what guessing has really brought on this machine; stops it where it
                 does not pay
     speculator  Speculator: puts guesses into a plan, and learns from the step's result
@@ -19,8 +21,8 @@ and not one each.
 Three rules keep it from doing harm:
 1. Acceptance is learnt from every token that is drawn, whether its guess was verified or not. So
    trying costs nothing.
-2. The price of more rows is the cost model's. No interactive stream of a step may lose by the rows
-   of another one.
+2. The price of more rows is the cost model's, and is tried now and then. No interactive stream of
+   a step may lose by the rows of another one.
 3. The gain is measured, with the host's part. Where it is none, guessing rests, for longer each
    time.
 

@@ -27,6 +27,7 @@ from umad.scheduler.speculation.acceptance import STREAM_RATE, Acceptance, AppAc
 from umad.scheduler.speculation.choice import chosen
 from umad.scheduler.speculation.gain import MeasuredGain
 from umad.scheduler.speculation.lookup import MOST_RUN, PromptLookup
+from umad.scheduler.speculation.price_trial import PriceTrial
 from umad.scheduler.steps.latency_guard import LatencyGuard
 from umad.step import DecodeSlice, GuessSlice, SeqPark, SeqRestore, StepPlan, StepResult
 
@@ -108,6 +109,7 @@ class Speculator:
         self._streams: dict[int, _Stream] = {}
         self._apps = AppAcceptances()
         self.gain = MeasuredGain()
+        self._trial = PriceTrial()
         # Steps of so many streams that were plain, up to `FIRST_PLAIN`.
         self._plain = [0] * (MOST_STREAMS + 1)
         # Steps that had guesses, and how many guesses of theirs held, since the start.
@@ -137,12 +139,14 @@ class Speculator:
             return plan
         n_rows, n_cells = len(decode), plan.n_cells_read
         depth = n_cells / n_rows
-        counts = chosen(
-            survivals,
-            lambda n: self._cost.solo_ms(n_rows + n, round(n_cells + n * depth)),
-            most=most,
-            each=n_guarded > 0,
-        )
+
+        def step_ms(n: int) -> float:
+            return self._cost.solo_ms(n_rows + n, round(n_cells + n * depth))
+
+        counts = chosen(survivals, step_ms, most=most, each=n_guarded > 0)
+        tried = self._trial.counts(survivals, step_ms, most=most, used=max(counts))
+        if any(tried):
+            counts = tried
         return self._added(plan, counts, entries) if any(counts) else plan
 
     def _guess(self, entry: ScheduledRequest, most: int) -> list[float]:
