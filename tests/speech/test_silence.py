@@ -95,6 +95,13 @@ def test_words_keep_their_places_and_none_stands_in_the_silence() -> None:
     assert placed.next_s == 17.0
 
 
+def test_silence_before_the_first_sound_is_told_and_no_other() -> None:
+    assert without_silence(sound((0, 20), (4, 0))).begins_s == 20 - EDGE_S
+    assert without_silence(sound((4, 20), (4, 0))).begins_s == 0
+    assert without_silence(sound((0, 1), (4, 0))).begins_s == 0
+    assert without_silence(sound((0, 20))).begins_s == 0
+
+
 def test_a_window_goes_on_where_its_last_silence_begins() -> None:
     found = without_silence(sound((4, 20)))
 

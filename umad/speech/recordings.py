@@ -61,9 +61,12 @@ class Recordings:
         except BaseException:
             self.forget(key)
             raise
+        audible = without_silence(samples)
+        if skipped_s := audible.begins_s:
+            # The window begins anew where there is something to hear, and has its whole length.
+            audible, is_last = without_silence(samples[:0]), False
         if is_last:
             self.forget(key)
-        audible = without_silence(samples)
         asked = WindowAsked(
             samples=audible.samples.tobytes(),
             language=args["language"],
@@ -80,7 +83,7 @@ class Recordings:
             total_s=recording.total_s,
             is_whole=is_last and from_s == 0,
             audible=audible,
-            seconds=samples.size / SAMPLE_RATE,
+            seconds=skipped_s or samples.size / SAMPLE_RATE,
         )
 
     def forget(self, key: str) -> None:

@@ -41,6 +41,15 @@ class Audible:
     samples: NDArray[np.float32]
     cuts: tuple[Cut, ...] = ()
 
+    @property
+    def begins_s(self) -> float:
+        """How much silence stands before the first sound that is heard; 0 where there is none, or
+        no sound either.
+        """
+        if not self.cuts or not self.samples.size or self.cuts[0].at_s > 0:
+            return 0.0
+        return self.cuts[0].length_s
+
     def placed(self, heard: WindowHeard) -> WindowHeard:
         """What was heard, with its times as the window has them."""
         if not self.cuts:
