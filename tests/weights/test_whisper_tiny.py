@@ -8,6 +8,7 @@ import io
 import json
 import os
 import re
+import statistics
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -182,6 +183,40 @@ def test_it_takes_at_most_four_times_faster_whispers_processor_time(
     assert rate <= 0.10
     # Two and a half times on two quiet cores, and threads that wait for one another take more.
     assert spoken.cpu_s <= 4 * faster_s
+
+
+@pytest.mark.timeout(600)
+def test_long_silence_costs_no_word_and_adds_none(
+    daemon: LiveDaemon, files: WhisperTiny, transcript: Transcript, tmp_path: Path
+) -> None:
+    said, rate = soundfile.read(files.speech, dtype="float32")
+    random = np.random.default_rng(1)
+    quiet_s = 25.0
+    # A microphone that is off: digital silence, and the hiss of its amplifier.
+    off = np.zeros(int(quiet_s * rate), np.float32)
+    hiss = random.standard_normal(int(quiet_s * rate)).astype(np.float32) * 1e-4
+    soundfile.write(tmp_path / "a.wav", np.concatenate([off, said, hiss, said, off]), rate)
+
+    with Client(daemon.socket) as client:
+        heard = client.transcribe(tmp_path / "a.wav", words=True, language="en")
+
+    text = plain(TEXT)
+    rate_of_errors = errors(plain(heard.text), text + text) / (2 * len(text))
+    print(f"between silence: word error rate {rate_of_errors:.1%} of {2 * len(text)} words")
+    assert rate_of_errors <= 0.05
+    lasts_s = len(said) / rate
+    begins = [quiet_s, 2 * quiet_s + lasts_s]
+    for word in heard.words:
+        # Within half a second of somebody's reading.
+        assert any(
+            one - 0.5 <= word.start_s and word.end_s <= one + lasts_s + 0.5 for one in begins
+        ), word
+    # The same words as without the silence, and at the same times behind it.
+    pairs = list(zip(heard.words, transcript.words, strict=False))[:60]
+    assert [plain(one.text) for one, _ in pairs] == [plain(other.text) for _, other in pairs]
+    moved_s = [one.start_s - quiet_s - other.start_s for one, other in pairs]
+    print(f"behind silence words begin {statistics.median(moved_s):+.2f} s later")
+    assert abs(statistics.median(moved_s)) <= 0.3
 
 
 @pytest.mark.timeout(600)
