@@ -32,6 +32,7 @@ Nothing here runs inside umad; contenders are processes that are reached over a 
     python -m bench trace       a second of serving as a trace, and what each part takes of a step
     python -m bench predict     what the guard would do on machines that are not here
     python -m bench fleet       a day of a thousand machines behind the router, simulated
+    python -m bench router      what HAProxy adds to an answer, and what a placement takes
     python -m bench.charts      SVG and PNG from the JSON that --json and --charts write
     python -m bench.random_adapters  writes two adapters of a model with random weights
     python -m bench.peers       builds llama-server, llama-bench and llama-batched-bench

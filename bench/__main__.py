@@ -67,6 +67,7 @@ BENCHMARKS: Mapping[str, Callable[[Sequence[str]], int]] = {
     "editor": editor.main,
     "comeback": comeback.main,
     "fleet": fleet.main,
+    "router": _later("router"),
     "speculation": speculation.main,
     "sampling": _later("sampling"),
     "determinism": _later("determinism"),
