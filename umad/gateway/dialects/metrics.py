@@ -91,16 +91,16 @@ class _Load(Collector):
     @override
     def collect(self) -> Iterator[Metric]:
         for (name, other, text), value in zip(_LOAD, self._values, strict=True):
-            yield GaugeMetricFamily(f"umad_load_{name}", text, value=value)
+            yield GaugeMetricFamily(name, text, value=value)
             if self._prefix is not None:
                 yield GaugeMetricFamily(f"{self._prefix}{other}", text, value=value)
 
 
 # Our name, vLLM's, and what it is.
 _LOAD = (
-    ("queued", "num_requests_waiting", "Requests that wait"),
-    ("running", "num_requests_running", "Requests that are computed"),
-    ("kv_utilization", "kv_cache_usage_perc", "Share of the cells in use, from 0 to 1"),
+    ("umad_load_queued", "num_requests_waiting", "Requests that wait"),
+    ("umad_load_running", "num_requests_running", "Requests that are computed"),
+    ("umad_load_kv_utilization", "kv_cache_usage_perc", "Share of the cells in use, from 0 to 1"),
 )
 
 
