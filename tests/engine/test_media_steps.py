@@ -14,6 +14,7 @@ from umad.engine.llamacpp import llama
 from umad.engine.llamacpp.projector import ProjectorOptions, loaded
 from umad.errors import BadRequest
 from umad.request import BACKGROUND
+from umad.step import StepPlan
 
 MORE = "\n\ndef again():\n    return"
 
@@ -119,9 +120,9 @@ def test_rows_of_a_causal_model_come_in_slices_and_those_of_another_at_once(
 
 def test_a_stream_is_the_same_beside_an_image_that_is_read(tmp_path: Path) -> None:
     alone = loop_of(tmp_path, "gemma3")
-    expected = alone.answer(1, BEFORE, n_new=24)
+    expected = alone.answer(1, BEFORE, n_new=200)
     beside = loop_of(tmp_path, "gemma3")
-    beside.submit(1, BEFORE, n_new=24)
+    beside.submit(1, BEFORE, n_new=200)
     while len(beside.ids[1]) < 3:
         beside.step()
 
@@ -131,7 +132,7 @@ def test_a_stream_is_the_same_beside_an_image_that_is_read(tmp_path: Path) -> No
     assert any(plan.decode and plan.has_media for plan in beside.plans)
     assert beside.ids[1] == alone.ids[1]
     assert len(beside.ids[2]) == 4
-    assert len(expected) == 24
+    assert len(expected) == 200
     alone.close()
     beside.close()
 
@@ -202,3 +203,25 @@ def test_an_engine_tells_which_medium_it_computes_before_it_does(tmp_path: Path)
 
     # Once for the encoder, and once for its rows.
     assert told == [medium.content_id, "", medium.content_id, ""]
+
+
+def test_a_stream_goes_on_while_a_large_photo_is_prepared(tmp_path: Path) -> None:
+    """Twelve megapixels are scaled down in one call, which nothing can hold."""
+    loop = loop_of(tmp_path, "gemma3")
+    loop.submit(1, BEFORE, n_new=900)
+    while len(loop.ids[1]) < 3:
+        loop.step()
+    loop.submit(2, BEFORE, image(4000, 3000), AFTER, lane=BACKGROUND)
+
+    while loop.step().encode is None:
+        pass
+    turns: list[StepPlan] = [loop.plans[-1]]
+    while loop.n_encoded == 0:
+        turns.append(loop.step())
+    loop.run()
+
+    encoding = [plan for plan in turns if plan.encode is not None]
+    assert len(encoding) > 2, "it was not prepared and encoded in one turn"
+    assert any(plan.decode for plan in turns)
+    assert len(loop.ids[2]) == 4
+    loop.close()

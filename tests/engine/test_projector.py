@@ -276,3 +276,21 @@ def test_an_encoding_that_fails_says_so_and_the_next_one_works(tmp_path: Path) -
 
     assert model.rows(image())[0].shape == (16, 256)
     model.close()
+
+
+def test_a_turn_ends_while_pixels_are_still_made_into_what_the_encoder_reads(
+    tmp_path: Path,
+) -> None:
+    model = seen(tmp_path, "gemma3")
+    photo = image(4000, 3000)
+
+    work = model.projector.begin(photo, 0)
+    is_done = work.go_on(1)
+    while not work.go_on(10**9):
+        pass
+    rows = work.rows()
+    work.close()
+
+    assert not is_done
+    assert (rows == model.rows(photo)[0]).all()
+    model.close()

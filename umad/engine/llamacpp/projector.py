@@ -2,8 +2,10 @@
 
 The projector is loaded with the first medium, on the device of the model. An encoding runs on a
 thread of its own and computes only while the step thread gives it a turn (`EncodeGate`): the two
-never compute at once. Before that, the thread makes pixels into what the encoder reads; that is one
-call, and nothing can hold it.
+never compute at once. Before that, pixels are made into what the encoder reads. That is one call,
+and nothing can hold it: 12 megapixels would delay a step by some tenths of a second. So it has a
+thread of its own on idle cores. A turn waits for it no longer than it would for the encoder, and
+steps go on meanwhile.
 
 Not: which rows are kept (`umad.engine.media.rows`), or when a turn comes (the scheduler). Owner:
 the step thread; `layout` may be called on any thread.
@@ -17,6 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
+from umad.engine.aside import take_only_idle_cores
 from umad.engine.llamacpp.llama import LlamaError, Model
 from umad.engine.llamacpp.mtmd import NO_LIMITS, Chunk, MediaLimits, Mtmd
 from umad.engine.llamacpp.mtmd import PLACES as PLACES
@@ -25,8 +28,10 @@ from umad.engine.media.facts import MediaFacts
 from umad.engine.media.gate import EncodeGate
 from umad.engine.media.layout import MediumLayout, RowPiece, TextPiece
 from umad.engine.media.rows import Rows
+from umad.engine.process import name_thread
 from umad.errors import BadRequest, EngineFailed, ModelLoadFailed
 from umad.media.medium import Medium
+from umad.units import NS_PER_S
 
 log = logging.getLogger("umad.engine")
 
@@ -68,6 +73,47 @@ def _why_not(path: Path, words: str) -> str:
     return f"{path} cannot be loaded: {words}"
 
 
+class Prepared:
+    """A medium that is made into what its encoder reads, beside everything else."""
+
+    def __init__(self, mtmd: Mtmd, medium: Medium) -> None:
+        self.medium = medium
+        self._made = mtmd.chunks(medium, pixels=True)
+        self._runs: list[Chunk] = []
+        self._error: Exception | None = None
+        self._is_ready = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="umad-pixels", daemon=True)
+        self._thread.start()
+
+    def wait(self, seconds: float) -> bool:
+        """Wait for it at most so long; whether it is done."""
+        return self._is_ready.wait(seconds)
+
+    def runs(self) -> list[Chunk]:
+        """Its runs of rows, once it is done. Raises what went wrong."""
+        self._is_ready.wait()
+        if self._error is not None:
+            raise self._error
+        return self._runs
+
+    def close(self) -> None:
+        """Give its memory back."""
+        self._thread.join()
+        self._runs = []
+        if self._error is None:
+            self._made.__exit__(None, None, None)
+
+    def _run(self) -> None:
+        name_thread("umad-pixels")
+        take_only_idle_cores()
+        try:
+            self._runs = [one for one in self._made.__enter__() if one.tokens is None]
+        except Exception as error:  # noqa: BLE001  the step thread raises it
+            self._error = error
+        finally:
+            self._is_ready.set()
+
+
 class Projector:
     """A model's projector. facts: as a trial found them (`projector_trial`)."""
 
@@ -90,6 +136,8 @@ class Projector:
         self._lock = threading.Lock()
         self._mtmd: Mtmd | None = None
         self._is_encoding = False
+        # Of a medium with runs that are still to be encoded.
+        self._prepared: Prepared | None = None
 
     @property
     def is_loaded(self) -> bool:
@@ -120,16 +168,28 @@ class Projector:
         if self._is_encoding:
             raise EngineFailed("two media are encoded at once")
         self._is_encoding = True
-        return _Encoding(self, self._ready(), self._gate, medium, index)
+        prepared, self._prepared = self._prepared, None
+        if prepared is None or prepared.medium is not medium:
+            if prepared is not None:
+                prepared.close()
+            prepared = Prepared(self._ready(), medium)
+        return _Encoding(self, self._ready(), self._gate, prepared, index)
 
-    def ended(self) -> None:
-        """The encoding is closed."""
+    def ended(self, prepared: Prepared, *, is_last: bool) -> None:
+        """The encoding is closed. Other tiles of the same image may follow."""
         self._is_encoding = False
+        if is_last:
+            prepared.close()
+        else:
+            self._prepared = prepared
 
     def close(self) -> None:
         """Give the projector's memory back; the next medium loads it again."""
         with self._lock:
             if self._mtmd is not None and not self._is_encoding:
+                if self._prepared is not None:
+                    self._prepared.close()
+                    self._prepared = None
                 self._mtmd.close()
                 self._mtmd = None
 
@@ -167,12 +227,12 @@ class _Encoding:
     """One run on its thread."""
 
     def __init__(
-        self, owner: Projector, mtmd: Mtmd, gate: EncodeGate, medium: Medium, index: int
+        self, owner: Projector, mtmd: Mtmd, gate: EncodeGate, prepared: Prepared, index: int
     ) -> None:
         self._owner = owner
         self._mtmd = mtmd
         self._gate = gate
-        self._medium = medium
+        self._prepared = prepared
         self._index = index
         self._rows: Rows | None = None
         self._error: Exception | None = None
@@ -182,11 +242,11 @@ class _Encoding:
 
     def go_on(self, turn_ns: int) -> bool:
         """Compute for about so long; as `EncodeWork` says."""
-        if not self._gate.open_for(turn_ns):
+        if not self._prepared.wait(turn_ns / NS_PER_S) or not self._gate.open_for(turn_ns):
             return False
         self._thread.join()
         if self._error is not None:
-            kind = self._medium.kind
+            kind = self._prepared.medium.kind
             raise BadRequest(
                 f"this {kind} could not be encoded: {self._error}", field="messages"
             ) from self._error
@@ -201,21 +261,18 @@ class _Encoding:
         """Give it up, or give its memory back."""
         self._gate.give_up()
         self._thread.join()
-        self._owner.ended()
+        is_last = self._rows is None or self._index == len(self._prepared.runs()) - 1
+        self._owner.ended(self._prepared, is_last=is_last)
 
     def _run(self) -> None:
         try:
+            runs = self._prepared.runs()
             self._gate.begin()
-            self._rows = self._encoded()
+            rows = self._mtmd.encode(runs[self._index])
+            if not np.isfinite(rows).all():
+                raise LlamaError("its rows have numbers that are none")
+            self._rows = rows
         except Exception as error:  # noqa: BLE001  the step thread raises it
             self._error = error
         finally:
             self._gate.end()
-
-    def _encoded(self) -> Rows:
-        with self._mtmd.chunks(self._medium, pixels=True) as chunks:
-            runs = [chunk for chunk in chunks if chunk.tokens is None]
-            rows = self._mtmd.encode(runs[self._index])
-        if not np.isfinite(rows).all():
-            raise LlamaError("its rows have numbers that are none")
-        return rows
