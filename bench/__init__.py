@@ -21,6 +21,7 @@ Nothing here runs inside umad; contenders are processes that are reached over a 
     python -m bench adapters    two apps under two adapters of one model, and what a change costs
     python -m bench editor      from a key to the grey text, alone and beside a job
     python -m bench comeback    from kill -9 of the daemon to the next answer
+    python -m bench media       text streams beside a queue of photos, and second turns about one
     python -m bench speculation an edit, JSON and prose with guesses of next tokens and without
     python -m bench check       a minute on nano: are the ratios still there (`make bench-check`)
     python -m bench soak        a crowd that misbehaves: is anything lost (`make soak`)
@@ -48,6 +49,7 @@ low, high}}.
     models      finds the model asked for      prompts     random ones
     shapes  model_shape  hybrid_shapes         models that are generated, and of what
     weights                                    random ones in the forms of GGUF
+    projector_shape  photos                    random eyes, and large files to look at
     real_weights                               real models, for chats and for vectors
     chat_texts  chat_servers  talks            chats, turn by turn, and the servers of them
     cold        answers of the bare library, to hold a server's against

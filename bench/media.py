@@ -1,0 +1,315 @@
+"""Measures what text streams feel beside a queue of photos, and what a second turn about one costs.
+
+Interactive clients ask for text alone, and then beside a client that asks about photos of twelve
+megapixels one after another, each another file. llama-server has the same text model, projector and
+files. Ratios are taken within a repetition. Then umad alone: the first token of a second turn about
+a photo, against that of a second turn of a text conversation with as many cells; and whether
+anything was encoded for it. `bench.load` does what clients do, `bench.latency` defines the waits.
+Weights are random, so answers mean nothing.
+"""
+
+import argparse
+import asyncio
+import dataclasses
+import os
+import shlex
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+from rich.console import Console
+from typing_extensions import override
+
+from bench import command, machine, models, peers, photos, projector_shape, running
+from bench import load as loading
+from bench.errors import BenchError
+from bench.exchange import Connection
+from bench.latency import Felt, felt
+from bench.load import Load, Target
+from bench.prompts import Prompts
+from bench.table import Comparison
+from bench.targets import Room, ServerTarget, UmadTarget
+from umad.client import AsyncClient
+from umad.content import MediaFile, PlacedFile
+from umad.request import GenerateRequest, SamplingParams
+from umad.service import Done, Failed, Tokens
+
+ALONE, BESIDE = "alone", "beside photos"
+CONTENDERS = ("umad", "llama-server")
+_LABELS = {
+    "p50_ms": "wait p50, ms",
+    "p95_ms": "wait p95, ms",
+    "p99_ms": "wait p99, ms",
+    "longest_ms": "longest wait, ms",
+    "first_token_p50_ms": "first token p50, ms",
+    "tokens_per_s": "tokens/s",
+}
+_TURN_TOKENS = 48
+_BEFORE = "Look closely at this. "
+_QUESTION = " What is to be seen there, and where was it taken? "
+_AGAIN = " And what else can be said about it, in one more sentence than before? Begin now:"
+
+
+class _UmadPhotos(UmadTarget):
+    """umad, whose last client asks about photos."""
+
+    def __init__(self, room: Room, *, last: int, files: Iterator[bytes]) -> None:
+        super().__init__(None, room)
+        self._last, self._files = last, files
+
+    @override
+    async def connect(self, client: int) -> Connection:
+        if client != self._last:
+            return await super().connect(client)
+        connection = await photos.UmadPhotos.open(self.socket_path)
+        assert isinstance(connection, photos.UmadPhotos)
+        connection.photos = self._files
+        return connection
+
+
+class _ServerPhotos(ServerTarget):
+    """llama-server, whose last client asks about photos."""
+
+    def __init__(
+        self, built: peers.Peers, room: Room, *, last: int, files: Iterator[bytes]
+    ) -> None:
+        super().__init__(built, room)
+        self._last, self._files = last, files
+        os.environ[photos.MARKER_VARIABLE] = photos.MARKER
+
+    @override
+    async def connect(self, client: int) -> Connection:
+        if client != self._last:
+            return await super().connect(client)
+        connection = photos.ServerPhotos(self._server.socket_path, progress=False)
+        connection.photos = self._files
+        return connection
+
+
+@dataclasses.dataclass(slots=True)
+class Measured:
+    """Samples of all contenders, one a repetition."""
+
+    felt: dict[str, dict[str, list[Felt]]]  # contender, condition
+    answered: dict[str, list[float]]  # contender: photos a minute
+    turns: dict[str, list[float]]  # about a photo, about a text: ms to the first token
+    n_encoded: int = 0  # by all second turns about photos
+
+
+def measure(
+    targets: Sequence[Target],
+    load: Load,
+    prompts: Prompts,
+    *,
+    seconds: float,
+    repetitions: int,
+    progress: Callable[[str], None],
+) -> Measured:
+    """Run both conditions; blocks for about all windows together."""
+    names = [target.name for target in targets]
+    measured = Measured(
+        felt={name: {ALONE: [], BESIDE: []} for name in names},
+        answered={name: [] for name in names},
+        turns={},
+    )
+    for target in targets:
+        progress(f"warm-up  {target.name}")
+        loading.warm_up(target, load, prompts)
+    for repetition in range(repetitions):
+        for target in running.in_turn(targets, repetition):
+            order = (ALONE, BESIDE) if repetition % 2 == 0 else (BESIDE, ALONE)
+            for condition in order:
+                progress(f"{repetition + 1}/{repetitions}  {target.name}  {condition}")
+                beside = condition == BESIDE
+                seen = loading.window(target, load, prompts, seconds=seconds, background=beside)
+                times = {"opened_ns": seen.opened_ns, "closed_ns": seen.closed_ns}
+                measured.felt[target.name][condition].append(felt(seen.interactive, **times))
+                if beside:
+                    answered = sum(trace.ended for trace in seen.background)
+                    minutes = (seen.closed_ns - seen.opened_ns) / 60e9
+                    measured.answered[target.name].append(answered / minutes)
+    return measured
+
+
+def second_turns(socket_path: Path, files: Iterator[bytes], measured: Measured, n: int) -> None:
+    """First tokens of second turns, about a photo and about a text with as many cells."""
+    asyncio.run(_second_turns(socket_path, files, measured, n))
+
+
+async def _second_turns(
+    socket_path: Path, files: Iterator[bytes], measured: Measured, n: int
+) -> None:
+    async with AsyncClient(socket_path) as client:
+        for number in range(n):
+            photo = MediaFile(kind="image", data=next(files))
+            before = f"{number}. {_BEFORE}"
+            media = (PlacedFile(at=len(before), file=photo),)
+            prompt = f"{before}{_QUESTION}"
+            _, done, text = await _asked(client, prompt=prompt, media=media)
+            encoded = await _n_encoded(client)
+            prompt += text + _AGAIN
+            seen_ms, again, _ = await _asked(client, prompt=prompt, media=media)
+            measured.n_encoded += await _n_encoded(client) - encoded
+            # As many cells, and as many of them new.
+            n_first = done.usage.prompt_tokens + _TURN_TOKENS
+            n_new = again.usage.prompt_tokens - (again.usage.cached_tokens or 0)
+            ids = tuple(1000 + (number * 7919 + at * at * 31) % 90_000 for at in range(n_first))
+            await _asked(client, prompt_ids=ids)
+            more = tuple(2000 + (number * 104_729 + at * 17) % 90_000 for at in range(n_new))
+            told_ms, _, _ = await _asked(client, prompt_ids=(*ids[: n_first - 1], *more))
+            measured.turns.setdefault("about a text", []).append(told_ms)
+            measured.turns.setdefault("about a photo", []).append(seen_ms)
+
+
+async def _asked(client: AsyncClient, **request: object) -> tuple[float, Done, str]:
+    """(ms to the first token, how it ended, its text)."""
+    sampling = SamplingParams(temperature=0.0, max_tokens=_TURN_TOKENS, ignore_eos=True)
+    began_ns, first_ms, text = time.perf_counter_ns(), 0.0, ""
+    asked = GenerateRequest(sampling=sampling, **request)  # type: ignore[arg-type]
+    async for event in client.events(asked):
+        if isinstance(event, Tokens):
+            first_ms = first_ms or (time.perf_counter_ns() - began_ns) / 1e6
+            text += event.text
+        elif isinstance(event, Failed):
+            raise BenchError(f"umad refused: {event.message}")
+        elif isinstance(event, Done):
+            return first_ms, event, text
+    raise BenchError("umad ended a stream early")
+
+
+async def _n_encoded(client: AsyncClient) -> int:
+    rows = [model.media_read for model in await client.models()]
+    return sum(row.encoded for row in rows if row is not None)
+
+
+def comparisons(measured: Measured, *, title: str) -> list[Comparison]:
+    """Tables: each contender against itself alone, the photos that it answered, second turns."""
+    tables = []
+
+    def add(kind: str, what: str, unit: str, condition: str, base: str, samples: object) -> None:
+        tables.append(
+            Comparison(
+                kind=kind,
+                title=f"{title}: {what}",
+                unit=unit,
+                condition=condition,
+                baseline=base,
+                samples=samples,  # type: ignore[arg-type]
+            )
+        )
+
+    for name, conditions in measured.felt.items():
+        rows = {
+            label: {
+                condition: [getattr(one, field) for one in felts]
+                for condition, felts in conditions.items()
+            }
+            for field, label in _LABELS.items()
+        }
+        what = f"text streams of {name}, against itself alone"
+        add(f"cost-{name}", what, "ms and tokens/s", "figure", ALONE, rows)
+    base = list(measured.answered)[-1]
+    add("photos", "photos answered", "a minute", "condition", base, {BESIDE: measured.answered})
+    if measured.turns:
+        rows = {"first token": measured.turns}
+        add("turns", "second turns of umad", "ms", "figure", "about a text", rows)
+    return tables
+
+
+def guard_line(measured: Measured, name: str) -> str:
+    """What the guard promises, in a line; as `bench.mixed` says it."""
+    pairs = list(zip(measured.felt[name][ALONE], measured.felt[name][BESIDE], strict=True))
+    p95 = max(beside.p95_ms / alone.p95_ms for alone, beside in pairs)
+    longest = max(beside.longest_ms / alone.p50_ms for alone, beside in pairs)
+    return f"{name}: p95 at most {p95:.2f} of alone, longest wait {longest:.1f} steps"
+
+
+def run(options: argparse.Namespace, console: Console) -> None:
+    """Measure and print (and write) the tables."""
+    has_server = "llama-server" in options.contenders
+    built = peers.build() if has_server else peers.built()
+    facts = machine.facts(built)
+    path = models.path(options.model)
+    eyes = projector_shape.projector(options.projector, path)
+    load = Load(
+        clients=options.clients,
+        prompt_tokens=60,
+        tokens=options.tokens,
+        think_s=options.think_s,
+        background_prompt_tokens=1,
+        background_tokens=4,
+    )
+    named = ("--mmproj", str(eyes))
+    room = Room(
+        model=path,
+        threads=options.threads,
+        streams=load.clients + 1,
+        stream_context_tokens=1024,
+        prompt_progress=False,
+        umad_arguments=(*named, *shlex.split(options.umad)),
+        server_arguments=named,
+    )
+    photo = photos.jpeg()
+    makers: dict[str, Callable[[], Target]] = {
+        "umad": lambda: _UmadPhotos(room, last=load.clients, files=photos.different(photo)),
+    }
+    if built is not None:
+        files = photos.different(photo)
+        makers["llama-server"] = lambda: _ServerPhotos(built, room, last=load.clients, files=files)
+    targets = [makers[name]() for name in options.contenders]
+    with running.started(targets), console.status("") as status:
+        measured = measure(
+            targets,
+            load,
+            Prompts(models.text_tokens(path), seed=0),
+            seconds=options.seconds,
+            repetitions=options.repetitions,
+            progress=status.update,
+        )
+        umad = next((one for one in targets if isinstance(one, UmadTarget)), None)
+        if umad is not None and options.turns:
+            status.update("second turns")
+            others = photos.different(photo, 1_000_000)
+            second_turns(umad.socket_path, others, measured, options.turns)
+    shape = projector_shape.SHAPES[options.projector]
+    notes = (
+        (
+            f"{load.clients} text clients: {load.prompt_tokens} prompt and {load.tokens} generated"
+            f" tokens, {load.think_s:g} s think time; photos of {photos.WIDTH_PX} by"
+            f" {photos.HEIGHT_PX} pixels, {len(photo) / 1e6:.1f} MB of JPEG and {shape.rows} rows"
+            f" each, one after another; {room.threads} threads; windows of {options.seconds:g} s"
+        ),
+        "median (range) over repetitions; ratios are taken within each repetition",
+        *(guard_line(measured, target.name) for target in targets),
+        *([f"second turns encoded {measured.n_encoded} photos"] if measured.turns else []),
+        *(f"{target.name}: {target.method}" for target in targets),
+    )
+    tables = comparisons(measured, title=path.stem)
+    command.publish(
+        options, console, benchmark="media", facts=facts, comparisons=tables, notes=notes
+    )
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = command.parser("media", __doc__, model="qwen2-0.5b")
+    add = parser.add_argument
+    add("--contenders", nargs="+", choices=CONTENDERS, default=CONTENDERS, metavar="NAME")
+    add("--projector", choices=projector_shape.SHAPES, default="vit-b")
+    add("--seconds", type=float, default=25.0, help="of each window")
+    add("--repetitions", type=int, default=2)
+    add("--clients", type=int, default=2, help="text streams")
+    add("--tokens", type=int, default=64, help="generated for a text prompt")
+    add("--think-s", type=float, default=0.3)
+    add("--turns", type=int, default=5, help="second turns of each kind; 0 for none")
+    add("--umad", default="", metavar="OPTIONS", help="added to `umad serve`, in one argument")
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line."""
+    return command.main(_parser(), run, arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
