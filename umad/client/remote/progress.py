@@ -33,10 +33,14 @@ class AnswerProgress:
     def __init__(self, request: GenerateRequest) -> None:
         self._request = request
         self._accepted: Accepted | None = None
+        # What the client itself brought: it may resume an answer that is cut once more.
+        self._begun = () if request.resume is None else request.resume.tokens
         self._ids = [array("i") for _ in range(request.n)]
         # What each completion's tokens are of.
-        self._models = [""] * request.n
+        self._models = ["" if request.resume is None else request.resume.fingerprint] * request.n
         self._done = [False] * request.n
+        # The text that stood behind the last token has come, so only the end is missing.
+        self._has_tail = [False] * request.n
         # The completion that is asked for by itself; None while the whole is.
         self._only: int | None = None
         # Completions whose times another machine counted in part.
@@ -81,13 +85,13 @@ class AnswerProgress:
             fit=asked.fit or asked.max_tokens is None,
         )
         resume = None
-        if self._ids[only]:
+        if begun := (*self._begun, *self._ids[only]):
             if not self._models[only]:
                 raise ConnectionLost(
                     "the answer was cut, and another machine cannot go on with it: what its model "
                     "is was not told (answers with adapters cannot be continued)"
                 )
-            resume = AnswerSoFar(tokens=tuple(self._ids[only]), fingerprint=self._models[only])
+            resume = AnswerSoFar(tokens=begun, fingerprint=self._models[only])
         return replace(
             request,
             n=1,
@@ -115,6 +119,10 @@ class AnswerProgress:
                 return None if self._ids[index] else replace(event, index=index)
             case Tokens():
                 index = self._index(event.index)
+                if not event.ids:
+                    if self._has_tail[index]:
+                        return None
+                    self._has_tail[index] = True
                 self._ids[index].extend(event.ids)
                 if self._first_s[index] is None:
                     self._first_s[index] = elapsed_s
