@@ -81,7 +81,7 @@ class Line:
         began_ns = time.perf_counter_ns()
         self._writer.write(head.encode() + b"\r\n\r\n" + body)
         await self._reader.readuntil(b"\r\n\r\n")
-        first_ms, ways_ms = 0.0, []
+        first_ms, ways_ms = 0.0, list[float]()
         while True:
             size = int(await self._reader.readline(), 16)
             said = await self._reader.readexactly(size + 2)
