@@ -23,7 +23,7 @@ from pydantic import BaseModel, TypeAdapter
 
 from tests.gateway.gateways import LiveGateway
 from tests.gateway.scripted_service import TOOL, Scripted, post
-from umad.gateway.dialects import ENDPOINTS, jobs, metrics, native, page
+from umad.gateway.dialects import ENDPOINTS, frames, jobs, metrics, native, page
 from umad.gateway.dialects.llamacpp import routes as llamacpp
 from umad.gateway.dialects.openai import embeddings as openai_embeddings
 from umad.gateway.dialects.openai import input_tokens
@@ -218,6 +218,7 @@ SHAPES = [
 # No package has types for these: umad's own, the page, and llama.cpp's, which has no package.
 NO_PACKAGE = (
     *(*native.ENDPOINTS, *jobs.ENDPOINTS, *metrics.ENDPOINTS, *page.ENDPOINTS, *llamacpp.ENDPOINTS),
+    *frames.ENDPOINTS,
     *[one for one in openai_embeddings.ENDPOINTS if "rerank" in one.path],
     # llama-server's paths, which have no /v1.
     *[one for one in input_tokens.ENDPOINTS if not one.path.startswith("/v1/")],

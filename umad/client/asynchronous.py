@@ -20,7 +20,7 @@ from umad.client.attaching import AttachedRing, attach_ring
 from umad.client.carrying import CarryingLink
 from umad.client.finding import find_socket
 from umad.client.link import Link
-from umad.client.methods import EventFlow, Gathering, Question, Wait, dressed
+from umad.client.methods import EventFlow, Gathering, Question, dressed
 from umad.client.opening import places_of
 from umad.client.options import DEFAULT_OPTIONS, ClientOptions
 from umad.client.remote.address import remote_address
@@ -31,12 +31,7 @@ from umad.errors import ConnectionLost, ProtocolViolation, Unsupported
 from umad.protocol.errors import error_of_failed
 from umad.protocol.messages import (
     ChooseToken,
-    Embed,
     Generate,
-    Load,
-    Request,
-    RequestId,
-    Rerank,
     Transcribe,
 )
 from umad.request import GenerateRequest
@@ -288,6 +283,7 @@ class AsyncClient:
     forget = _asks(verbs.forget)
     metrics = _asks(verbs.metrics)
     ping = _asks(verbs.ping)
+    answer_of = _asks(verbs.answer_of)
 
     # -- how the kinds of verbs are carried out --------------------------------------------------
 
@@ -299,21 +295,6 @@ class AsyncClient:
         if self._asker is not None:
             request = replace(request, asker=self._asker)
         return question.read(await carry_out(request, question.timeout_s(self._options)))
-
-    async def answer_of(self, request: Request) -> Any:
-        """The answer to a request that has one answer, as it came. For front ends that pass both
-        on.
-        """
-        wait: Wait = "call"
-        if isinstance(request, Load):
-            wait = "load"
-        elif isinstance(request, Embed | Rerank):
-            wait = "embed"
-
-        def message(id: RequestId) -> Request:
-            return replace(request, id=id)
-
-        return await self._ask(Question(message=message, read=lambda value: value, wait=wait))
 
     async def _listen(self, asked: TranscribeRequest) -> AsyncGenerator[TranscriptEvent, None]:
         """Yield the events of a transcription; raise the error it fails with."""

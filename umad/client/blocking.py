@@ -317,6 +317,7 @@ class Client:
     forget = _asks(verbs.forget)
     metrics = _asks(verbs.metrics)
     ping = _asks(verbs.ping)
+    answer_of = _asks(verbs.answer_of)
 
     # -- how the kinds of verbs are carried out --------------------------------------------------
 

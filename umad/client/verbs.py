@@ -7,6 +7,7 @@ Not: sending or waiting. Pure; each function only returns a value (`umad.client.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, TypedDict, Unpack
 
 from umad.client.chats import ChatReading, ChatResult, Piece
@@ -21,7 +22,7 @@ from umad.client.keywords import (
     request_of,
     with_markup,
 )
-from umad.client.methods import EventFlow, Gathering, Question
+from umad.client.methods import EventFlow, Gathering, Question, Wait
 from umad.client.results import (
     as_chat_prompt,
     as_count,
@@ -353,3 +354,17 @@ def metrics() -> Question[MetricsRow]:
 def ping() -> Question[None]:
     """Return once the daemon has answered."""
     return Question(message=lambda id_: messages.Ping(id=id_), read=as_nothing)
+
+
+def answer_of(request: messages.Request) -> Question[Any]:
+    """Return the answer to a message that has one answer, as it came: for front ends that pass both
+    on.
+    """
+    wait: Wait = "call"
+    if isinstance(request, messages.Load):
+        wait = "load"
+    elif isinstance(request, messages.Embed | messages.Rerank):
+        wait = "embed"
+    return Question(
+        message=lambda id_: replace(request, id=id_), read=lambda value: value, wait=wait
+    )

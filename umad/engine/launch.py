@@ -90,7 +90,9 @@ class EngineOptions:
         values = json.loads(text)
         values["engine"] = EngineSettings(**values["engine"])
         values["scheduler"] = SchedulerSettings(**values["scheduler"])
-        values["media"] = MediaSettings(**values["media"])
+        media = values["media"]
+        networks = tuple(media.pop("remote_networks"))
+        values["media"] = MediaSettings(**media, remote_networks=networks)
         values["lanes"] = {name: LaneSettings(**one) for name, one in values["lanes"].items()}
         return cls(**values)
 

@@ -24,12 +24,13 @@ _ADDED: Final = (
     *("bmt_gbps", "bmt_budget_gbps", "kv_cells_used", "kv_cells_retained", "kv_cells_total"),
     *("parked", "preemptions", "cuts", "restarts", "gaps_over_cap", "rss_gb", "pss_gb"),
     *("texts_embedded", "texts_cached", "models_suspended", "memory_freed_gb"),
+    *("media_encoded", "media_reused", "encode_ms"),
     *("queued", "memory_headroom_gb"),
 )
 _COUNTS: Final = (
     *("requests", "running", "failed", "queued", "parked", "preemptions", "cuts", "restarts"),
     *("kv_cells_used", "kv_cells_retained", "kv_cells_total", "gaps_over_cap"),
-    *("texts_embedded", "texts_cached", "models_suspended"),
+    *("texts_embedded", "texts_cached", "models_suspended", "media_encoded", "media_reused"),
 )
 _LONGEST: Final = (
     *("p50_ms", "p95_ms", "p99_ms", "max_ms", "solo_ms", "ttft_p50_ms", "ttft_p95_ms"),
