@@ -6,6 +6,8 @@ What ends an exchange, and what comes of it:
     it was cut, or its machine gave up      the rest is asked for: another machine goes on with it
     nobody can serve it now (502, 503)      asked again, for some seconds
     the machine has another model           asked again elsewhere, some times
+    a machine took it, and nothing came     asked again elsewhere, a few times: such a request may
+                                            be what ends the machines' engines
     it was refused                          the refusal is the request's error
 
 Nothing is computed twice: a request is sent again only after its exchange has ended, and a machine
@@ -26,7 +28,7 @@ from umad.client.remote.placing import placing_headers
 from umad.errors import ConnectionLost, OtherModel, ProtocolViolation, UmadError
 from umad.protocol.errors import error_of, error_of_failed
 from umad.protocol.messages import Message, Request, encode_request, parse_event
-from umad.service import Failed
+from umad.service import Accepted, Failed, Loading, Progress
 
 PATH: Final = "/frames"
 # A machine that is unplugged is noticed by the checks of a router within some seconds.
@@ -34,6 +36,10 @@ MOST_SILENT_S: Final = 30.0
 _FIRST_PAUSE_S, _MOST_PAUSE_S = 0.05, 1.0
 # Draws of another machine, where some have another model under the same name.
 _MOST_DRAWS: Final = 16
+# Machines in a row that take a request and bring nothing of its answer.
+_MOST_IN_VAIN: Final = 3
+# What tells of a request, and is nothing of its answer.
+_NO_ANSWER: Final = (Accepted, Loading, Progress)
 # A machine says so of itself, and not of the request.
 _MACHINE_GONE: Final = frozenset({"no_daemon", "connection_lost", "shutting_down", "engine_failed"})
 # HAProxy's, without a word of a machine. 502: the machine ended the connection before it answered.
@@ -64,14 +70,15 @@ class Carrying:
         # Why the exchange that runs has to be followed by another one.
         self._trouble: UmadError | None = None
         self._has_heard = False
+        self._has_answer = False
         self._draw = 0
 
     async def run(self) -> None:
         """Return once the request is over. Raises the error that it ends with."""
         loop = asyncio.get_running_loop()
-        quiet_since_s, pause_s = loop.time(), _FIRST_PAUSE_S
+        quiet_since_s, pause_s, n_in_vain = loop.time(), _FIRST_PAUSE_S, 0
         while True:
-            self._trouble, self._has_heard = None, False
+            self._trouble, self._has_heard, self._has_answer = None, False, False
             request = self._next_request()
             try:
                 outcome = await self._exchange(request)
@@ -82,7 +89,7 @@ class Carrying:
                 return
             trouble = self._trouble or _trouble_of(outcome)
             if self._has_heard:
-                quiet_since_s, pause_s = loop.time(), _FIRST_PAUSE_S
+                quiet_since_s = loop.time()
             if isinstance(trouble, OtherModel):
                 self._draw += 1
                 if self._draw > _MOST_DRAWS:
@@ -90,9 +97,13 @@ class Carrying:
                         "the answer was cut, and no machine was found whose model can go on with it"
                     )
                 continue
-            if loop.time() - quiet_since_s > MOST_SILENT_S:
+            if self._has_heard:
+                n_in_vain = 0 if self._has_answer else n_in_vain + 1
+            if n_in_vain >= _MOST_IN_VAIN or loop.time() - quiet_since_s > MOST_SILENT_S:
                 raise trouble
-            if not self._has_heard:
+            if self._has_answer:
+                pause_s = _FIRST_PAUSE_S
+            else:
                 await asyncio.sleep(pause_s)
                 pause_s = min(2 * pause_s, _MOST_PAUSE_S)
 
@@ -120,6 +131,7 @@ class Carrying:
             self._trouble = error_of_failed(message)
             return
         self._has_heard = True
+        self._has_answer |= not isinstance(message, _NO_ANSWER)
         try:
             self._is_over = self._hear(message, len(body))
         except (IndexError, OverflowError, TypeError) as error:
