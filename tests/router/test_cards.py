@@ -3,6 +3,7 @@
 import json
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -99,6 +100,20 @@ def test_a_node_that_makes_up_names_fills_no_memory() -> None:
     assert len(card["apps"]) <= MOST_NAMES
     assert len(card["queue_depth"]) <= MOST_NAMES
     assert sum(row["requests"] for row in card["apps"].values()) == 5000
+    assert sum(card["queue_depth"].values()) == 5000
+
+
+@pytest.mark.parametrize("figure", [10**400, -(10**400), float("inf"), float("nan"), 1e300])
+def test_a_figure_that_nobody_can_have_counts_as_none(figure: float) -> None:
+    card = team_card({"mini": ONE, "liar": {"requests": figure, "p95_ms": figure}})
+
+    assert (card["requests"], card["p95_ms"]) == (4, 12.0)
+
+
+def test_a_negative_pace_breaks_no_mean() -> None:
+    liar = {"tokens_per_s": -1.0, "prefix_hit_ratio": 0.5}
+
+    assert team_card({"liar": liar})["prefix_hit_ratio"] == 0.5
 
 
 _JSON = st.recursive(

@@ -10,7 +10,6 @@ For `umad top --router`, for Prometheus, and for the gateway in front of the tea
 What a node says is its own affair until it is added up: only numbers are taken, and so many names.
 """
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
@@ -19,12 +18,14 @@ MOST_NAMES: Final = 1024
 OTHERS: Final = "(others)"
 MOST_REQUESTS: Final = 1000
 _MOST_MODELS: Final = 1024
+# A figure beyond it is none. No sum of figures within it leaves what a float can hold.
+_MOST: Final = 1e18
 _ADDED: Final = (
     *("requests", "running", "failed", "tokens", "tokens_per_s", "tokens_per_s_at_cap"),
     *("bmt_gbps", "bmt_budget_gbps", "kv_cells_used", "kv_cells_retained", "kv_cells_total"),
     *("parked", "preemptions", "cuts", "restarts", "gaps_over_cap", "rss_gb", "pss_gb"),
     *("texts_embedded", "texts_cached", "models_suspended", "memory_freed_gb"),
-    *("media_encoded", "media_reused", "encode_ms"),
+    *("media_encoded", "media_reused"),
     *("queued", "memory_headroom_gb"),
 )
 _COUNTS: Final = (
@@ -35,7 +36,7 @@ _COUNTS: Final = (
 _LONGEST: Final = (
     *("p50_ms", "p95_ms", "p99_ms", "max_ms", "solo_ms", "ttft_p50_ms", "ttft_p95_ms"),
     *("p95_over_solo", "p99_over_solo", "max_over_solo", "over_cap_pct", "over_cap_alone_pct"),
-    "latency_cap",
+    *("latency_cap", "encode_ms"),
 )
 _MEAN: Final = (
     *("sum_bmt_mb_per_token", "scheduler_efficiency", "gpu_idle_pct", "cores_lost_pct"),
@@ -118,7 +119,7 @@ def _added_up(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         made[field] = max(values, default=None)
     for field in _MEAN:
         pairs = [
-            (value, 1.0 + (_number(row, "tokens_per_s") or 0.0))
+            (value, 1.0 + max(0.0, _number(row, "tokens_per_s") or 0.0))
             for row in rows
             if (value := _number(row, field)) is not None
         ]
@@ -150,7 +151,8 @@ def _sums(maps: Iterable[object]) -> dict[str, float]:
             value = _number(one, name)
             if isinstance(name, str) and value is not None:
                 known = name in found or len(found) < MOST_NAMES - 1
-                found[name if known else OTHERS] = found.get(name, 0) + value
+                under = name if known else OTHERS
+                found[under] = found.get(under, 0) + value
     return found
 
 
@@ -160,9 +162,10 @@ def _maps(value: object) -> list[Mapping[str, Any]]:
 
 def _number(row: Mapping[str, Any], field: str) -> float | None:
     value = row.get(field)
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, int | float):
         return None
-    return value
+    # Compared, because an integer of JSON may be too large for a float.
+    return value if -_MOST <= value <= _MOST else None
 
 
 def _short(value: float) -> float:
