@@ -12,6 +12,7 @@ and the daemon decides by it (`umad.daemon.authority`). So a gateway that forget
 nothing.
 A message without an asker counts as the connected process's own, and the kernel says that this
 process belongs to the machine's user. So naming an asker takes rights away and never gives any.
+`FACTS_FOR_USERS` are the facts of a model that a user is told.
 Not: the lane of the work (`umad.daemon.identity`), nor the app it counts as. Pure.
 """
 
@@ -44,3 +45,43 @@ class Asker:
 
 
 MACHINE_USER = Asker()
+
+# The facts of a model that a user sees: those a client needs to talk to it. The place of its file,
+# its process, and how busy others keep it are left out.
+FACTS_FOR_USERS = (
+    "name",
+    "state",
+    "architecture",
+    "description",
+    "size_bytes",
+    "n_params",
+    "n_layer",
+    "n_embd",
+    "n_head_kv",
+    "n_vocab",
+    "n_ctx_train",
+    "n_cells",
+    "max_seqs",
+    "ctx",
+    "seqs",
+    "modified_s",
+    "kv_type",
+    "backend",
+    "devices",
+    "has_chat_template",
+    "chat_family",
+    "thinking",
+    "takes_tools",
+    "media",
+    "bos_token",
+    "adds_bos",
+    "eog_tokens",
+    "fim_tokens",
+    "generates",
+    "transcribes",
+    "languages",
+    "pooling",
+    "embed_tokens",
+    "embed_width",
+    "rests_in_s",
+)

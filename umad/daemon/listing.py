@@ -5,7 +5,7 @@ Pure.
 from collections.abc import Mapping
 from typing import Any
 
-from umad.asker import MACHINE_USER, Asker
+from umad.asker import FACTS_FOR_USERS, MACHINE_USER, Asker
 from umad.daemon.authority import told_to
 from umad.daemon.embeddings import Embedding
 from umad.daemon.engine import Engine
@@ -28,47 +28,6 @@ _FURTHEST = (
 )
 
 
-# The facts of a model that a user sees: those a client needs to talk to it. The place of its file,
-# its process, and how busy others keep it are left out.
-_FOR_USERS = (
-    "name",
-    "state",
-    "architecture",
-    "description",
-    "size_bytes",
-    "n_params",
-    "n_layer",
-    "n_embd",
-    "n_head_kv",
-    "n_vocab",
-    "n_ctx_train",
-    "n_cells",
-    "max_seqs",
-    "ctx",
-    "seqs",
-    "modified_s",
-    "kv_type",
-    "backend",
-    "devices",
-    "has_chat_template",
-    "chat_family",
-    "thinking",
-    "takes_tools",
-    "media",
-    "bos_token",
-    "adds_bos",
-    "eog_tokens",
-    "fim_tokens",
-    "generates",
-    "transcribes",
-    "languages",
-    "pooling",
-    "embed_tokens",
-    "embed_width",
-    "rests_in_s",
-)
-
-
 def describe_model(
     engine: Engine, asker: Asker = MACHINE_USER, *, now_ns: int | None = None
 ) -> Mapping[str, Any]:
@@ -78,7 +37,7 @@ def describe_model(
     facts = _all_facts(engine, now_ns)
     if asker.is_admin:
         return facts
-    shown = {name: facts[name] for name in _FOR_USERS if name in facts}
+    shown = {name: facts[name] for name in FACTS_FOR_USERS if name in facts}
     error = engine.error
     return {
         **shown,

@@ -14,7 +14,7 @@ from typing import Any, Self
 
 from typing_extensions import override
 
-from umad.asker import MACHINE_USER
+from umad.asker import FACTS_FOR_USERS, MACHINE_USER
 from umad.client.asynchronous import AsyncClient
 from umad.client.options import ClientOptions
 from umad.client.rows import MetricsRow, ModelRow, RequestRow
@@ -23,8 +23,6 @@ from umad.private_file import read_named
 from umad.team_files import FRONT_SOCKET, TEAM_FILE
 
 _MOST_FILE_BYTES = 64 << 20
-# What only admins are told of a model (`umad.daemon.listing`).
-_FOR_ADMINS = frozenset({"path", "pid", "error", "suspended_for", "waits_for", "gave_up", "nodes"})
 
 
 class TeamClient(AsyncClient):
@@ -46,8 +44,9 @@ class TeamClient(AsyncClient):
         rows = await self._told("models")
         if not self._is_admin:
             rows = [
-                {name: value for name, value in row.items() if name not in _FOR_ADMINS}
+                {name: row[name] for name in FACTS_FOR_USERS if name in row}
                 for row in rows
+                if isinstance(row, Mapping)
             ]
         return [ModelRow.of(row) for row in rows]
 
