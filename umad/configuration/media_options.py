@@ -54,8 +54,8 @@ MEDIA: tuple[Option, ...] = (
         SWITCH,
         "The gateway fetches images and sounds that requests name by http and https addresses.",
         "Whoever may ask can then make this machine fetch from public servers. Addresses of this "
-        "machine and its networks are refused, through names and redirects too. false refuses "
-        "every address but data: URLs.",
+        "machine, private ones, and public ones beside its own (one /64, one /24) are refused, "
+        "through names and redirects too. false refuses every address but data: URLs.",
     ),
     nested_option(
         "media",

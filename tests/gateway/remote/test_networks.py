@@ -5,7 +5,7 @@ import socket
 
 import pytest
 
-from umad.gateway.remote.networks import is_listed, is_own, is_public, read_networks
+from umad.gateway.remote.networks import is_beside, is_listed, is_own, is_public, read_networks
 
 
 @pytest.mark.parametrize(
@@ -76,3 +76,23 @@ def test_an_address_of_this_machine_is_its_own() -> None:
     assert is_own(ipaddress.ip_address("127.0.0.1"))
     assert is_own(ipaddress.ip_address(socket.inet_ntoa(b"\x7f\0\0\1")))
     assert not is_own(ipaddress.ip_address("1.1.1.1"))
+
+
+@pytest.mark.parametrize(
+    ("address", "own", "beside"),
+    [
+        ("2a00:1450:4001::7", "2a00:1450:4001::1234", True),
+        ("2a00:1450:4001:1::7", "2a00:1450:4001::1234", False),
+        ("93.184.216.34", "93.184.216.9", True),
+        ("93.184.217.34", "93.184.216.9", False),
+        ("2606:4700::1111", "93.184.216.9", False),
+    ],
+)
+def test_a_public_address_beside_this_machines_is_of_its_network(
+    address: str, own: str, beside: bool
+) -> None:
+    assert is_beside(ipaddress.ip_address(address), ipaddress.ip_address(own)) == beside
+
+
+def test_an_ipv4_address_within_an_ipv6_one_is_this_machines_own() -> None:
+    assert is_own(ipaddress.ip_address("::ffff:127.0.0.1"))

@@ -2,8 +2,8 @@
 
 Public unicast addresses are allowed, and those of networks that the machine's user has listed.
 Everything else is refused: loopback, private and link-local networks (a cloud's metadata too),
-multicast, addresses for tests and documents, and this machine's own public ones, which reach
-services past its firewall. An IPv6 address with an IPv4 one inside is judged by that.
+multicast, addresses for tests and documents, and public ones of this machine and of those beside
+it, which reach services past a firewall. An IPv6 address with an IPv4 one inside is judged by that.
 Sources: the IANA special-purpose registries, as `ipaddress` has them; RFC 4291, RFC 6052.
 """
 
@@ -26,6 +26,9 @@ _NO_HOSTS = tuple(
 # An IPv4 address as a network of IPv6 alone reaches it.
 _TRANSLATED = ipaddress.IPv6Network("64:ff9b::/96")
 _DISCARD_PORT = 9
+# Addresses with so many first bits in common are taken for one network. How large a network of
+# public addresses really is, the system tells in no way that all systems have.
+_NEAR_BITS = {4: 24, 6: 64}
 
 
 def read_networks(texts: Iterable[str]) -> tuple[Network, ...]:
@@ -50,15 +53,31 @@ def is_public(address: Address) -> bool:
 
 
 def is_own(address: Address) -> bool:
-    """Whether an address is this machine's own: the system would send to it from itself. Nothing is
-    sent to find that out."""
+    """Whether an address is this machine's own, or of a machine beside it."""
+    plain = _plain(address)
+    own = _asks_from(plain)
+    return own is not None and is_beside(plain, own)
+
+
+def is_beside(address: Address, own: Address) -> bool:
+    """Whether an address is in the network of this machine's address `own`. With IPv6 the machines
+    of a home have public addresses, which differ in their last 64 bits.
+    """
+    if address.version != own.version:
+        return False
+    return address in ipaddress.ip_network((own, _NEAR_BITS[own.version]), strict=False)
+
+
+def _asks_from(address: Address) -> Address | None:
+    """The address of this machine from which the system would send to `address`; None where it
+    knows no way. Nothing is sent to find that out."""
     family = socket.AF_INET if address.version == 4 else socket.AF_INET6
     try:
         with socket.socket(family, socket.SOCK_DGRAM) as probe:
             probe.connect((str(address), _DISCARD_PORT))
-            return ipaddress.ip_address(probe.getsockname()[0].partition("%")[0]) == address
-    except OSError:  # no way there
-        return False
+            return ipaddress.ip_address(probe.getsockname()[0].partition("%")[0])
+    except OSError:
+        return None
 
 
 def _plain(address: Address) -> Address:
