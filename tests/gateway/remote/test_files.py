@@ -17,6 +17,7 @@ from tests.gateway.scripted_service import Scripted
 from umad.client.rows import ModelRow
 from umad.config import HttpSettings, MediaSettings
 from umad.gateway.app import create_app
+from umad.gateway.remote.files import MOST_AT_ONCE
 from umad.gateway.remote.kept import KeptFiles
 
 CHAT = "/v1/chat/completions"
@@ -223,7 +224,8 @@ def test_a_client_that_leaves_ends_its_fetching(server: FileServer) -> None:
 
 
 def test_kept_files_are_their_owners_and_grow_old_and_few() -> None:
-    kept = KeptFiles(most_bytes=10, within_s=5.0)
+    # Room for two of them, with what each takes besides.
+    kept = KeptFiles(most_bytes=3000, within_s=5.0)
 
     kept.put(("ada", "a"), b"1234", 0.0)
     assert kept.get(("bob", "a"), 1.0) is None
@@ -233,5 +235,52 @@ def test_kept_files_are_their_owners_and_grow_old_and_few() -> None:
     kept.put(("ada", "c"), b"1234", 2.0)
     assert kept.get(("ada", "b"), 2.0) is None, "it was used longest ago"
     assert kept.get(("ada", "a"), 6.0) is None, "it is old"
-    kept.put(("ada", "d"), bytes(11), 6.0)
-    assert kept.n_bytes <= 10
+    kept.put(("ada", "d"), bytes(3000), 6.0)
+    assert kept.n_bytes <= 3000
+
+
+def test_empty_files_fill_no_memory() -> None:
+    kept = KeptFiles(most_bytes=100_000)
+    keys = [("ada", f"http://example.com/{at}") for at in range(1000)]
+
+    for key in keys:
+        kept.put(key, b"", 0.0)
+
+    assert sum(kept.get(key, 0.0) is not None for key in keys) <= 100
+
+
+def test_a_file_that_is_at_hand_waits_for_nobodys_slow_servers(server: FileServer) -> None:
+    let_go = threading.Event()
+    arrived = threading.Semaphore(0)
+
+    def slow(_: Any) -> None:
+        arrived.release()
+        let_go.wait(60)
+
+    for at in range(MOST_AT_ONCE):
+        server.pages[f"/slow/{at}"] = Page(write=slow)
+    url, service = server.url("/cat.png"), Asked("image")
+
+    async def run() -> httpx.Response:
+        app = gateway(service, remote_s=10.0)
+        assert (await ask(app, said(image(url)))).status_code == 200
+        slow_ones = [image(server.url(f"/slow/{at}")) for at in range(MOST_AT_ONCE)]
+        asking = [
+            asyncio.create_task(ask(app, said(*slow_ones[at : at + 4])))
+            for at in range(0, MOST_AT_ONCE, 4)
+        ]
+        for _ in range(MOST_AT_ONCE):
+            assert await asyncio.to_thread(arrived.acquire, timeout=60)
+        again = await ask(app, said(image(url)))
+        assert not any(one.done() for one in asking), "it waited for them"
+        for one in asking:
+            one.cancel()
+        await asyncio.wait(asking)
+        return again
+
+    try:
+        answer = asyncio.run(run())
+    finally:
+        let_go.set()
+
+    assert answer.status_code == 200, answer.text

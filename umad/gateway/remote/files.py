@@ -84,12 +84,13 @@ class RemoteFiles:
         kind, address = wanted
         now_s = asyncio.get_running_loop().time
         key = owner, address
+        # What is at hand waits for nobody's servers.
+        if (kept := self._kept.get(key, now_s())) is not None:
+            return kept
         try:
             async with asyncio.timeout_at(ends_s), own, self._at_once:
-                data = self._kept.get(key, now_s())
-                if data is None:
-                    data = await self._fetcher.fetch(kind, address, budget)
-                    self._kept.put(key, data, now_s())
+                data = await self._fetcher.fetch(kind, address, budget)
+                self._kept.put(key, data, now_s())
                 return data
         except Unfetchable as error:
             return str(error)

@@ -8,6 +8,8 @@ from collections import OrderedDict
 
 # Pictures of some chats. They are small beside the models.
 KEPT_BYTES = 64 * 2**20
+# What a file takes besides its bytes and its address. A server may send any number of empty ones.
+_EACH_BYTES = 1024
 KEPT_S = 600.0
 
 Key = tuple[str, str]
@@ -38,11 +40,15 @@ class KeptFiles:
         """Keep a file that was fetched now."""
         self._drop(key)
         self._files[key] = data, now_s
-        self.n_bytes += len(data)
+        self.n_bytes += _size_bytes(key, data)
         while self.n_bytes > self._most_bytes:
             self._drop(next(iter(self._files)))
 
     def _drop(self, key: Key) -> None:
         dropped = self._files.pop(key, None)
         if dropped is not None:
-            self.n_bytes -= len(dropped[0])
+            self.n_bytes -= _size_bytes(key, dropped[0])
+
+
+def _size_bytes(key: Key, data: bytes) -> int:
+    return len(data) + sum(map(len, key)) + _EACH_BYTES
