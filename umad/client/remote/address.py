@@ -54,11 +54,16 @@ def remote_address(
     except ValueError:
         host = port = None
         parts = urlsplit("")
-    if parts.scheme not in ("http", "https") or not host or parts.path not in ("", "/"):
+    more = parts.path not in ("", "/") or parts.query or parts.fragment
+    if parts.scheme not in ("http", "https") or not host or more:
+        # Somebody's password may be in what was written.
+        shown = "this" if "@" in text else repr(text)
         raise BadConfig(
-            f"{text!r} is no address: write https://HOST[:PORT], http://HOST[:PORT] or unix:PATH",
+            f"{shown} is no address: write https://HOST[:PORT], http://HOST[:PORT] or unix:PATH",
             field="address",
         )
+    if "@" in parts.netloc:
+        raise BadConfig("an address has no user and no password: a key is `key`", field="address")
     is_secure = parts.scheme == "https"
     if key is not None and not is_secure and not _is_loopback(host):
         raise BadConfig(
@@ -69,7 +74,7 @@ def remote_address(
         host=host,
         port=port or (443 if is_secure else 80),
         tls=(tls or ssl.create_default_context()) if is_secure else None,
-        authority=parts.netloc.rpartition("@")[2],
+        authority=parts.netloc,
         key=key,
     )
 
