@@ -16,7 +16,8 @@ step carries nothing, and sooner where the last such step was much quicker than 
 been learnt beside a load or another program, and steps of 1.2 times that would go on after it.
 
 Background work always gets its floor: while it has had less than that share of the device's time, a
-step carries some of it whatever the guard says, but never more than one solo.
+step carries some of it whatever the guard says, but never more than one solo. Only a step that is
+to be alone carries none even then.
 
 Pure; owner: the step thread.
 """
