@@ -5,11 +5,11 @@ import asyncio
 import pytest
 
 from umad.client import AsyncClient
-from umad.errors import ConnectionLost
+from umad.errors import ConnectionLost, OtherModel
 from umad.protocol.frames import encode_frame
 from umad.protocol.messages import encode_event
-from umad.request import GenerateRequest
-from umad.service import Accepted, Event, Tokens
+from umad.request import AnswerSoFar, GenerateRequest, SamplingParams
+from umad.service import Accepted, Event, Failed, Tokens
 
 ACCEPTED = Accepted(
     request="r1",
@@ -20,6 +20,8 @@ ACCEPTED = Accepted(
     max_tokens=40,
     fingerprint="a" * 32,
 )
+ASKED = GenerateRequest(prompt="def")
+OTHER = Failed(code=OtherModel.code, message="another model", field=None, retryable=False)
 WORD = Tokens(index=0, text="x", ids=(3,))
 MORE_THAN_ANYBODY_ASKS = 30
 
@@ -49,12 +51,14 @@ class CuttingTeam:
         writer.close()
 
 
-async def asked_until_it_ends(path: str, team: CuttingTeam) -> None:
+async def asked_until_it_ends(
+    path: str, team: CuttingTeam, request: GenerateRequest = ASKED
+) -> None:
     """One request to the team. Raises what it ends with."""
 
     async def read() -> None:
         async with AsyncClient.of_team(f"unix:{path}") as client:
-            async for _ in client.generate(GenerateRequest(prompt="def")):
+            async for _ in client.generate(request):
                 pass
 
     async with await asyncio.start_unix_server(team.answer, path):
@@ -79,3 +83,17 @@ def test_a_request_that_ends_every_machine_is_given_up_soon(
         return team.n_asked
 
     assert asyncio.run(run()) == 3 + len(words)
+
+
+def test_a_client_that_resumes_is_told_that_no_machine_has_its_model(path: str) -> None:
+    request = GenerateRequest(
+        prompt="def",
+        sampling=SamplingParams(seed=7, max_tokens=40),
+        resume=AnswerSoFar(tokens=(1, 2), fingerprint="b" * 32),
+    )
+
+    async def run() -> None:
+        with pytest.raises(OtherModel):
+            await asked_until_it_ends(path, CuttingTeam((ACCEPTED, OTHER)), request)
+
+    asyncio.run(run())

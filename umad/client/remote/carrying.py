@@ -77,6 +77,7 @@ class Carrying:
         """Return once the request is over. Raises the error that it ends with."""
         loop = asyncio.get_running_loop()
         quiet_since_s, pause_s, n_in_vain = loop.time(), _FIRST_PAUSE_S, 0
+        has_begun = False
         while True:
             self._trouble, self._has_heard, self._has_answer = None, False, False
             request = self._next_request()
@@ -88,11 +89,14 @@ class Carrying:
             if self._is_over:
                 return
             trouble = self._trouble or _trouble_of(outcome)
+            has_begun = has_begun or self._has_answer
             if self._has_heard:
                 quiet_since_s = loop.time()
             if isinstance(trouble, OtherModel):
                 self._draw += 1
                 if self._draw > _MOST_DRAWS:
+                    if not has_begun:
+                        raise trouble  # it is the client itself that resumes an answer
                     raise ConnectionLost(
                         "the answer was cut, and no machine was found whose model can go on with it"
                     )
