@@ -65,3 +65,20 @@ def test_a_key_that_is_called_front_asks_for_itself_alone(tmp_path: Path) -> Non
     assert asker is not None
     assert asker.owner == owner_of(KEY)
     assert service.asked[0].app == "zed"
+
+
+def test_a_teams_front_asks_for_those_whom_it_names() -> None:
+    service = Owned()
+    app = create_app(HttpSettings(team="/of/a/node"), service)
+    # As HAProxy writes them for the front, and for everybody else.
+    front = {"x-forwarded-for": "front", "x-umad-front": "1"}
+
+    answers = [
+        asked(app, for_alice(), **front),
+        asked(app, for_alice(), **{"x-forwarded-for": "::7"}),
+    ]
+
+    assert [one.status_code for one in answers] == [200, 200]
+    assert [one and one.owner for one in service.askers] == ["key:alice", "net:::7"]
+    assert service.asked[0].app == "hers"
+    assert service.asked[1].app != "hers"
