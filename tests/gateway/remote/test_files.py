@@ -5,7 +5,7 @@ The daemon behind the gateway answers by script, and the servers are real.
 
 import asyncio
 import threading
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
 from typing import Any
 
 import httpx
@@ -16,9 +16,12 @@ from tests.gateway.remote.servers import LISTED, UNLISTED, FileServer, Page, fil
 from tests.gateway.scripted_service import Scripted
 from umad.client.rows import ModelRow
 from umad.config import HttpSettings, MediaSettings
+from umad.content import PlacedFile
 from umad.gateway.app import create_app
-from umad.gateway.remote.files import MOST_AT_ONCE
+from umad.gateway.remote.files import MOST_AT_ONCE, MOST_OF_OWNER, RemoteFiles
 from umad.gateway.remote.kept import KeptFiles
+from umad.gateway.written_files import from_url
+from umad.request import GenerateRequest
 
 CHAT = "/v1/chat/completions"
 PNG = b"\x89PNG\r\n\x1a\n and so on"
@@ -257,19 +260,16 @@ def test_a_file_that_is_at_hand_waits_for_nobodys_slow_servers(server: FileServe
         arrived.release()
         let_go.wait(60)
 
-    for at in range(MOST_AT_ONCE):
+    for at in range(MOST_OF_OWNER):
         server.pages[f"/slow/{at}"] = Page(write=slow)
     url, service = server.url("/cat.png"), Asked("image")
 
     async def run() -> httpx.Response:
         app = gateway(service, remote_s=10.0)
         assert (await ask(app, said(image(url)))).status_code == 200
-        slow_ones = [image(server.url(f"/slow/{at}")) for at in range(MOST_AT_ONCE)]
-        asking = [
-            asyncio.create_task(ask(app, said(*slow_ones[at : at + 4])))
-            for at in range(0, MOST_AT_ONCE, 4)
-        ]
-        for _ in range(MOST_AT_ONCE):
+        slow_ones = [image(server.url(f"/slow/{at}")) for at in range(MOST_OF_OWNER)]
+        asking = [asyncio.create_task(ask(app, said(one))) for one in slow_ones]
+        for _ in slow_ones:
             assert await asyncio.to_thread(arrived.acquire, timeout=60)
         again = await ask(app, said(image(url)))
         assert not any(one.done() for one in asking), "it waited for them"
@@ -284,3 +284,43 @@ def test_a_file_that_is_at_hand_waits_for_nobodys_slow_servers(server: FileServe
         let_go.set()
 
     assert answer.status_code == 200, answer.text
+
+
+def test_an_owner_who_names_slow_servers_holds_nobody_elses_fetching_up(server: FileServer) -> None:
+    let_go = threading.Event()
+    arrived = threading.Semaphore(0)
+
+    def slow(_: Any) -> None:
+        arrived.release()
+        let_go.wait(60)
+
+    for at in range(2 * MOST_AT_ONCE):
+        server.pages[f"/slow/{at}"] = Page(write=slow)
+    settings = MediaSettings(remote_urls=True, remote_networks=(f"{LISTED}/32",), remote_s=20.0)
+    files = RemoteFiles(settings)
+
+    def fetched(path: str, owner: str) -> Coroutine[Any, Any, GenerateRequest]:
+        file = from_url("image", server.url(path), "image_url")
+        request = GenerateRequest(prompt="Well?", media=(PlacedFile(at=0, file=file),))
+        return files.filled(request, owner=owner, kinds=None, hold=lambda _: None)
+
+    async def run() -> GenerateRequest:
+        slow_ones = [
+            asyncio.create_task(fetched(f"/slow/{at}", "ada")) for at in range(2 * MOST_AT_ONCE)
+        ]
+        for _ in range(MOST_OF_OWNER):
+            assert await asyncio.to_thread(arrived.acquire, timeout=60)
+        other = await fetched("/cat.png", "bob")
+        assert not any(one.done() for one in slow_ones)
+        for one in slow_ones:
+            one.cancel()
+        await asyncio.wait(slow_ones)
+        await files.close()
+        return other
+
+    try:
+        other = asyncio.run(run())
+    finally:
+        let_go.set()
+
+    assert [one.file.data for one in other.media] == [PNG]

@@ -5,8 +5,9 @@ becomes words in a history (`umad.gateway.written_files`). Owner: the gateway's 
 """
 
 import asyncio
-from collections.abc import Callable, Collection, Mapping
-from dataclasses import replace
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 
 from umad.config import MediaSettings
 from umad.content import MediaFile, MediaKind, PlacedFile
@@ -16,11 +17,20 @@ from umad.gateway.remote.kept import KeptFiles
 from umad.gateway.written_files import WrittenFile
 from umad.request import GenerateRequest
 
-# Servers that are asked at once, by all requests and by one.
+# Servers that are asked at once, for everybody and for one owner. Whoever names slow servers waits
+# for them, and others do not.
 MOST_AT_ONCE = 16
-_MOST_OF_ONE = 4
+MOST_OF_OWNER = 4
 
 _Wanted = tuple[MediaKind, str]
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class _Share:
+    """The places of one owner, and how many of its requests use them."""
+
+    places: asyncio.Semaphore
+    requests: int = 0
 
 
 class RemoteFiles:
@@ -31,6 +41,8 @@ class RemoteFiles:
         self._fetcher = fetcher or Fetcher(settings)
         self._kept = KeptFiles()
         self._at_once = asyncio.Semaphore(MOST_AT_ONCE)
+        # Of owners with a request that waits for files.
+        self._shares: dict[str, _Share] = {}
 
     def wants(self, request: GenerateRequest) -> bool:
         """Whether there is something to fetch."""
@@ -62,11 +74,12 @@ class RemoteFiles:
         asked = [one for one in wanted if kinds is None or one[0] in kinds]
         found: dict[_Wanted, bytes | str] = dict.fromkeys(wanted, b"")
         budget = Budget(self._settings.remote_bytes, hold)
-        own = asyncio.Semaphore(_MOST_OF_ONE)
         ends_s = asyncio.get_running_loop().time() + self._settings.remote_s
-        came = await asyncio.gather(
-            *(self._one(one, owner, budget, own, ends_s) for one in asked), return_exceptions=True
-        )
+        with self._share(owner) as own:
+            came = await asyncio.gather(
+                *(self._one(one, owner, budget, own, ends_s) for one in asked),
+                return_exceptions=True,
+            )
         for one, outcome in zip(asked, came, strict=True):
             if isinstance(outcome, BaseException):
                 raise outcome
@@ -76,6 +89,18 @@ class RemoteFiles:
             return replace(request, media=_with(request.media, found))
         turns = tuple(replace(turn, media=_with(turn.media, found)) for turn in messages)
         return replace(request, messages=turns)
+
+    @contextmanager
+    def _share(self, owner: str) -> Iterator[asyncio.Semaphore]:
+        """The places that all requests of an owner have together."""
+        share = self._shares.setdefault(owner, _Share(places=asyncio.Semaphore(MOST_OF_OWNER)))
+        share.requests += 1
+        try:
+            yield share.places
+        finally:
+            share.requests -= 1
+            if not share.requests:
+                del self._shares[owner]
 
     async def _one(
         self, wanted: _Wanted, owner: str, budget: Budget, own: asyncio.Semaphore, ends_s: float
