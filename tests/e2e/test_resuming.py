@@ -25,14 +25,16 @@ from umad.request import AnswerSoFar, GenerateRequest, SamplingParams
 from umad.service import Accepted, Done, GenerationEvent, Tokens
 
 OPTIONS = ("--ctx-size", "4096", "--kv-type", "q8")
+# A prompt with an answer is read in other steps than it was written in, and so in other last bits.
+# Of these seeds no draw is so near to the next token that it tips over.
 STORY = GenerateRequest(
     prompt="def naïve_größe(wörter):\n    ",
-    sampling=SamplingParams(temperature=1.2, max_tokens=40, top_p=1.0, top_k=0, min_p=0.0),
+    sampling=SamplingParams(temperature=1.2, max_tokens=40, top_p=1.0, top_k=0, min_p=0.0, seed=11),
 )
 CHAT = GenerateRequest(
     messages=(ChatMessage(role="user", content="Write a function that adds two numbers."),),
     chat=ChatOptions(markup=True),
-    sampling=SamplingParams(temperature=0.9, max_tokens=40),
+    sampling=SamplingParams(temperature=0.9, max_tokens=40, seed=11),
 )
 SCHEMA = replace(
     CHAT,

@@ -130,7 +130,7 @@ def test_the_picker_finds_its_gauges_under_both_names(pod: LiveGateway) -> None:
         events = client.generate("def f(", max_tokens=1500, ignore_eos=True, temperature=0)
         for _, _event in zip(range(40), events, strict=False):
             pass
-        wait_until(lambda: loads(ours)[1] == 1, what="a request that runs")
+        wait_until(lambda: min(loads(ours)[1:]) > 0, what="a request that runs, and its cells")
         during = loads(ours)
         under_vllms_names = loads(vllms)
         events.close()
