@@ -133,6 +133,13 @@ def test_on_a_quick_device_one_and_three_streams_are_known_alone_and_beside_a_pr
     assert any(len(plan.decode) == 3 and plan.prefill for plan in runner.plans)
 
 
+def test_on_a_device_of_usual_speed_a_slice_beside_a_stream_is_known() -> None:
+    """Forty steps of one stream alone would take all of the time."""
+    _, cost = rehearsed(step_ms=14.0)
+
+    assert any(seen for _, seen in cost.mixed.rows.snapshot())
+
+
 def test_on_a_slow_device_a_rehearsal_is_over_after_a_few_steps() -> None:
     runner, _ = rehearsed(step_ms=150.0)
 

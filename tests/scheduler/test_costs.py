@@ -219,3 +219,65 @@ def test_short_prompts_of_many_lengths_do_not_put_a_price_on_cells() -> None:
         cost.learn(2, n_tokens, 28.0 + 9.0 * n_tokens * factor(), prefill_cells=cells)
 
     assert cost.mixed.cells.ms_each == 0
+
+
+def test_a_step_beside_another_engine_shows_only_that_it_takes_no_longer() -> None:
+    cost = probed()
+    usual_ms, quick_ms = decode_ms(1, 0), 0.8 * decode_ms(1, 0)
+
+    cost.learn(1, 0, 3 * usual_ms, crowded=True)
+    after_slow = cost.step_ms(1, 0)
+    cost.learn(1, 0, quick_ms, crowded=True)
+
+    assert after_slow == usual_ms
+    assert cost.step_ms(1, 0) < usual_ms
+
+
+def test_beside_another_engine_a_shape_that_nobody_measured_is_learnt_all_the_same() -> None:
+    cost = CostModel()
+
+    cost.learn(1, 0, 40.0, crowded=True)
+    cost.learn_solo(1, 0, 42.0, crowded=True)
+
+    assert cost.step_ms(1, 0) == 40.0
+    assert cost.solo_ms(1, 0) == pytest.approx(42.0)
+
+
+def test_the_pace_is_not_learnt_beside_another_engine() -> None:
+    cost = probed()
+    cost.learn_solo(1, 0, decode_ms(1, 0) + 1.0)
+
+    for _ in range(100):
+        cost.learn_solo(1, 0, 3 * decode_ms(1, 0), crowded=True)
+
+    assert cost.solo_ms(1, 0) == pytest.approx(decode_ms(1, 0) + 1.0)
+
+
+def test_a_slice_that_seemed_to_take_no_time_is_not_taken_to_be_free() -> None:
+    """The step was as quick as its row alone, by chance."""
+    cost = probed()
+
+    cost.learn(1, 4, decode_ms(1, 0))
+
+    each_ms = min(prefill_ms(n, 0) / n for n in (4, 16, 64))
+    extra_ms = cost.step_ms(1, 4) - cost.step_ms(1, 0)
+    assert extra_ms >= 4 * each_ms / 2
+    assert cost.prefill_within(2.0, beside=1, n_max=64) < 4
+
+
+def test_a_cost_of_one_row_that_was_learnt_in_a_crowd_falls_with_a_quick_step_of_two() -> None:
+    cost = CostModel()
+    cost.learn(1, 0, 60.0)
+
+    cost.learn(2, 0, 27.0)
+
+    assert cost.step_ms(1, 0) <= 27.0
+
+
+def test_one_step_of_less_than_half_the_time_is_believed() -> None:
+    cost = CostModel()
+    cost.learn(1, 0, 60.0)
+
+    cost.learn(1, 0, 14.0)
+
+    assert cost.step_ms(1, 0) == pytest.approx(14.0)

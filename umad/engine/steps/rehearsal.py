@@ -5,9 +5,10 @@ share of the time between two tokens of an interactive stream, and the cost of a
 beside such a stream. The rehearsal measures both with the loop, scheduler and samplers that will
 serve, so the first request already meets slices of the right size. Only the cost model keeps what
 was learnt: no count shows the rehearsal, and its caller clears the pool. It is bounded: small
-models get `STEPS` of each kind, large ones as many as fit into `REHEARSAL_MS`, and at least the
-`TELLING_STEPS` of one stream. Where the pace is remembered from an earlier start, a few steps only
-warm the code up. Owner: the thread that loads the model, or one that it waits for.
+models get `STEPS` of each kind, large ones as many as fit into `REHEARSAL_MS`, the same time for
+each kind, and at least the `TELLING_STEPS` of one stream. Where the pace is remembered from an
+earlier start, a few steps only warm the code up. Owner: the thread that loads the model, or one
+that it waits for.
 """
 
 from collections.abc import Callable, Mapping
@@ -87,6 +88,7 @@ class Rehearsal:
         self._rids = 0
         self._steps = 0
         self._ends_ns = 0
+        self._scene_ends_ns = 0
         self._loop = StepLoop(
             scheduler=assemble(
                 SchedulerSpec(
@@ -126,10 +128,11 @@ class Rehearsal:
         self._steps += bool(message.drawn)
         self._live -= {finished.rid for finished, _ in message.ended}
         self._live -= {rejected.rid for rejected in message.rejected}
-        is_late = self._now_ns() >= self._ends_ns
-        if is_late and (self._steps >= self._least_steps or not self._live):
+        now_ns = self._now_ns()
+        is_told = self._steps >= self._least_steps or not self._live
+        if now_ns >= self._ends_ns and is_told:
             self._stop()
-        elif self._steps >= STEPS or not self._live:
+        elif self._steps >= STEPS or not self._live or (now_ns >= self._scene_ends_ns and is_told):
             self._end_scene()
             self._next_scene()
 
@@ -147,6 +150,9 @@ class Rehearsal:
         if not self._scenes:
             self._stop()
             return
+        # What one scene leaves goes to the others.
+        now_ns = self._now_ns()
+        self._scene_ends_ns = now_ns + (self._ends_ns - now_ns) // len(self._scenes)
         n_streams, beside = self._scenes.pop(0)
         self._steps = 0
         for _ in range(n_streams):

@@ -19,6 +19,8 @@ LEARNING_RATE_UP = 0.05
 # A step this many times slower than expected was interrupted by something outside. Once a point is
 # known, a step teaches it at most this factor.
 OUTLIER = 2.0
+# A count that seems to cost so many times as much as a larger one does was learnt wrongly.
+MISTAKE = 1.5
 STRAIGHTEN_EVERY = 64
 
 
@@ -35,6 +37,12 @@ class CostCurve:
         """Whether any step was observed."""
         return any(self._seen)
 
+    @property
+    def least_each(self) -> float:
+        """The lowest cost per count of all points that were observed; 0 where none was."""
+        known = zip(ROWS, self._ms, self._seen, strict=True)
+        return min((ms / n for n, ms, seen in known if seen), default=0.0)
+
     def at(self, n: int) -> float:
         """Expected milliseconds for `n`; 0 for none."""
         if n <= 0:
@@ -48,8 +56,11 @@ class CostCurve:
         share = (n - ROWS[left]) / (ROWS[right] - ROWS[left])
         return self._ms[left] + share * (self._ms[right] - self._ms[left])
 
-    def learn(self, n: int, ms: float) -> None:
-        """Learn that a step of `n` took `ms`."""
+    def learn(self, n: int, ms: float, *, bounds_fewer: bool = False) -> None:
+        """Learn that a step of `n` took `ms`. bounds_fewer: it is known so well that fewer cannot
+        take much longer. A cost that was learnt beside a load falls then with the first quick step,
+        of whatever size.
+        """
         if n <= 0 or ms <= 0:
             return
         expected = self.at(n)
@@ -62,6 +73,8 @@ class CostCurve:
             weight = 1.0 if span == 0 else 1 - abs(n - ROWS[index]) / span
             if self._seen[index]:
                 rate = LEARNING_RATE_DOWN if ms < expected else LEARNING_RATE_UP
+                if ms * OUTLIER < expected:
+                    rate = 1.0  # nothing makes a step so quick, but much makes one slow
                 bounded = min(ms, OUTLIER * expected)
                 moved = self._ms[index] + rate * weight * (bounded - expected)
                 # Between a cheap point and a dear one the expected cost is above that of the cheap
@@ -77,6 +90,10 @@ class CostCurve:
                 self._ms[index] *= bounded / expected
                 is_news = True
             self._seen[index] += 1
+        if bounds_fewer:
+            for index in range(right):
+                if ROWS[index] <= n and self._ms[index] > MISTAKE * ms:
+                    self._ms[index] = ms
         # The whole curve follows a new point at once. It follows a moved point only now and then,
         # because this runs between two steps.
         self._since_straight += 1

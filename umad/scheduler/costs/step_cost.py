@@ -25,6 +25,10 @@ LEAST_ROWS_SHARE = 0.1
 SHORT_PROMPT_CELLS = 256
 # The largest slice beside decode rows that is tried while none has been measured.
 FIRST_TRIED = 8
+# A token beside decode rows costs at least this share of what it costs in the cheapest prompt. What
+# a slice costs is the difference of two noisy times, and may come out as nothing. A first price of
+# nothing stayed for a hundred steps, and each of them carried far too much.
+LEAST_TOKEN_SHARE = 0.5
 # Padding rows must save at least this share of a step: computing them costs power.
 PADDING_SAVES = 0.1
 
@@ -101,7 +105,11 @@ class ShapeCost:
                 self._few.learn(n_cells, rows_ms, ms, n_rows=n)
                 self.cells.at_most(ms / n_cells)
         cells_ms = self._cell_ms(n + beside) * n_cells
-        self.rows.learn(n, max(ms - cells_ms, LEAST_ROWS_SHARE * ms))
+        self.rows.learn(
+            n,
+            max(ms - cells_ms, LEAST_ROWS_SHARE * ms),
+            bounds_fewer=cells_ms <= LEAST_ROWS_SHARE * ms,
+        )
 
     def _cell_ms(self, n_rows: int) -> float:
         ms_each = self.cells.ms_each
@@ -162,9 +170,13 @@ class CostModel:
         work runs."""
         return self.decode.at(n_rows, n_cells) + self.pace.above_ms(n_rows)
 
-    def learn_solo(self, n_rows: int, n_cells: int, felt_ms: float) -> None:
+    def learn_solo(
+        self, n_rows: int, n_cells: int, felt_ms: float, *, crowded: bool = False
+    ) -> None:
         """Learn that a step of these rows alone took `felt_ms`, from the last step's tokens to its
-        own."""
+        own. crowded: as in `learn`."""
+        if crowded and self.pace.is_known and felt_ms >= self.solo_ms(n_rows, n_cells):
+            return
         self.pace.learn(n_rows, felt_ms - self.decode.at(n_rows, n_cells))
 
     def prefill_within(self, budget_ms: float, *, beside: int, n_max: int, start: int = 0) -> int:
@@ -191,12 +203,19 @@ class CostModel:
         *,
         decode_cells: int = 0,
         prefill_cells: int = 0,
+        crowded: bool = False,
     ) -> None:
-        """Learn that a step of this shape took `ms`."""
+        """Learn that a step of this shape took `ms`. crowded: another engine computed meanwhile, so
+        the step shows only that it takes no longer alone.
+
+        The streams of one engine seldom share the cores with another engine, because background
+        work gives way. Costs of two engines' background work at once are three times as high. They
+        would stay for the next chat: its rows would seem dear, and a slice beside them free.
+        """
         if not n_prefill:
-            self.decode.learn(n_decode, decode_cells, ms)
+            self._learn(self.decode, n_decode, decode_cells, ms, crowded=crowded)
         elif not n_decode:
-            self.prefill.learn(n_prefill, prefill_cells, ms)
+            self._learn(self.prefill, n_prefill, prefill_cells, ms, crowded=crowded)
         else:
             # The prefill pays only for the time above the decode rows' own cost.
             own_ms = self.decode.at(n_decode, decode_cells)
@@ -204,8 +223,19 @@ class CostModel:
                 # The rows alone would have taken less still. If only steps without a slice taught
                 # their cost, a cost that was learnt beside a load would stay while slices come.
                 self.decode.learn(n_decode, decode_cells, ms)
-            slices_ms = max(ms - own_ms, 0.05)
-            self.mixed.learn(n_prefill, prefill_cells, slices_ms, beside=n_decode)
+            least_ms = LEAST_TOKEN_SHARE * n_prefill * self.prefill.rows.least_each
+            slices_ms = max(ms - own_ms, least_ms, 0.05)
+            self._learn(
+                self.mixed, n_prefill, prefill_cells, slices_ms, beside=n_decode, crowded=crowded
+            )
+
+    @staticmethod
+    def _learn(
+        shape: ShapeCost, n: int, n_cells: int, ms: float, *, beside: int = 0, crowded: bool
+    ) -> None:
+        if crowded and shape.rows.is_known and ms >= shape.at(n, n_cells, beside):
+            return
+        shape.learn(n, n_cells, ms, beside)
 
     def snapshot(self) -> CostSnapshot:
         """Everything learnt so far, as plain values."""
