@@ -16,28 +16,30 @@ from umad.engine.company import Company
 
 needs_linux = pytest.mark.skipif(sys.platform != "linux", reason="threads have no priority here")
 NOW = 10**12
+IDLE = getattr(os, "SCHED_IDLE", 5)
 
 
-def niceness() -> int:
-    return os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+def policy() -> int:
+    """How the calling thread shares the cores: 0 as usual, `IDLE` on idle ones alone."""
+    return os.sched_getscheduler(threading.get_native_id())
 
 
 @needs_linux
 def test_a_part_steps_back_when_interactive_work_arrives_in_the_middle() -> None:
-    before = niceness()
+    before = policy()
     arrived, has_stepped_back = threading.Event(), threading.Event()
 
     def part() -> list[int]:
-        usual = niceness()
+        usual = policy()
         arrived.set()
         # A loop, not an event: only this thread knows its priority, and nobody tells it.
-        while niceness() == usual and not has_stepped_back.wait(0.001):
+        while policy() == usual and not has_stepped_back.wait(0.001):
             pass
-        return [usual, niceness()]
+        return [usual, policy()]
 
-    assert run_aside(part, is_busy=arrived.is_set) == [before, 19]
+    assert run_aside(part, is_busy=arrived.is_set) == [before, IDLE]
 
-    assert niceness() == before
+    assert policy() == before
 
 
 @needs_linux
@@ -47,9 +49,9 @@ def test_threads_that_a_part_started_step_back_with_it() -> None:
 
     def team() -> None:
         started.set()
-        while niceness() != 19 and not ends.wait(0.001):
+        while policy() != IDLE and not ends.wait(0.001):
             pass
-        seen.append(niceness())
+        seen.append(policy())
 
     def part() -> None:
         helper = threading.Thread(target=team)
@@ -58,7 +60,7 @@ def test_threads_that_a_part_started_step_back_with_it() -> None:
 
     run_aside(part, is_busy=started.is_set)
 
-    assert seen == [19]
+    assert seen == [IDLE]
 
 
 def test_what_a_part_returns_is_handed_on() -> None:
@@ -80,17 +82,17 @@ def test_each_part_of_a_load_looks_anew_at_the_other_engines() -> None:
     take_seat(words, 1)
     chat = BoardSeat(words, 1)
     company = Company(BoardSeat(words, 0), now_ns=lambda: NOW, tell=lambda _: None)
-    usual, ends = niceness(), threading.Event()
+    usual, ends = policy(), threading.Event()
 
     def part() -> int:
         chat.standing(1, NOW)
-        while niceness() == usual:
+        while policy() == usual:
             ends.wait(0.001)
         chat.standing(0, NOW)
-        return niceness()
+        return policy()
 
-    assert company.aside(part) == 19
-    assert company.aside(niceness) == usual
+    assert company.aside(part) == IDLE
+    assert company.aside(policy) == usual
 
 
 @needs_linux

@@ -3,6 +3,7 @@
 from umad.engine.board.page import (
     BOARD_BYTES,
     LATE_NS,
+    LONGEST_NS,
     SEATS,
     STALE_NS,
     WORDS_PER_SEAT,
@@ -132,9 +133,53 @@ def test_only_what_arrived_after_the_last_look_may_cut_a_step() -> None:
 
 
 def test_seats_share_no_cache_line_and_fill_the_page() -> None:
-    assert WORDS_PER_SEAT * 8 == 64
-    assert BOARD_BYTES == (SEATS + 1) * 64
-    assert BOARD_BYTES % 8 == 0
+    assert WORDS_PER_SEAT * 8 % 64 == 0
+    assert BOARD_BYTES == (SEATS + 1) * WORDS_PER_SEAT * 8
+
+
+def test_an_engine_is_crowded_while_another_computes() -> None:
+    one, two = seated(2)
+    one.others(NOW)
+
+    before = one.is_crowded(NOW)
+    two.computes(NOW)
+    meanwhile = one.is_crowded(NOW + 1)
+    two.computes(0)
+
+    assert (before, meanwhile, one.is_crowded(NOW + 2)) == (False, True, False)
+    assert not two.is_crowded(NOW)
+
+
+def test_a_step_that_began_and_ended_elsewhere_meanwhile_is_seen() -> None:
+    one, two = seated(2)
+    one.others(NOW)
+
+    two.stepped(1000, NOW + 1, background=True)
+
+    assert one.is_crowded(NOW + 2)
+    one.others(NOW + 3)
+    assert not one.is_crowded(NOW + 4)
+
+
+def test_a_step_is_crowded_by_one_that_ends_before_it_or_begins_in_it() -> None:
+    one, two = seated(2)
+    one.others(NOW)
+
+    two.begins(NOW)
+    one.begins(NOW + 1)
+    two.ends(NOW + 2)
+
+    assert one.ends(NOW + 3)
+    assert not two.is_crowded(NOW + 4)
+
+
+def test_an_engine_that_died_in_a_step_crowds_nobody_for_long() -> None:
+    one, two = seated(2)
+    one.others(NOW)
+    two.computes(NOW)
+
+    assert one.is_crowded(NOW + LONGEST_NS - 1)
+    assert not one.is_crowded(NOW + LONGEST_NS)
 
 
 def test_before_it_has_a_seat_an_engine_sees_that_another_is_interactive() -> None:

@@ -9,6 +9,7 @@ import pytest
 from typing_extensions import override
 
 from umad.engine.steps.spinning import (
+    CROWDED_LOOKS,
     CROWDED_SHARE,
     LEAST_CALM_NS,
     LOOK_NS,
@@ -47,11 +48,11 @@ class Machine:
         self.team = Team()
         self.watch = SpinWatch(self.team, threads=2, waited_ns=lambda: self.waited_ns, now_ns=0)
 
-    def run(self, seconds: float, *, share: float) -> None:
+    def run(self, seconds: float, *, share: float, is_read: bool = True) -> None:
         for _ in range(round(seconds * 1e9) // LOOK_NS):
             self.now_ns += LOOK_NS
             self.waited_ns += round(share * 2 * LOOK_NS)
-            self.watch.look(self.now_ns)
+            self.watch.look(self.now_ns, is_read=is_read)
 
 
 def test_alone_nothing_is_done() -> None:
@@ -62,12 +63,46 @@ def test_alone_nothing_is_done() -> None:
     assert machine.team.told == []
 
 
-def test_a_crowd_makes_threads_polite_at_the_first_look() -> None:
+CROWD_S = (CROWDED_LOOKS + 1) * LOOK_NS / 1e9
+
+
+def test_a_crowd_that_stays_makes_threads_polite() -> None:
     machine = Machine()
 
-    machine.run(LOOK_NS / 1e9, share=0.4)
+    machine.run(CROWD_S, share=0.4)
 
     assert machine.team.told == ["gather"]
+
+
+def test_another_engine_that_begins_or_ends_is_no_crowd() -> None:
+    """It takes a core for some looks, now and then."""
+    machine = Machine()
+
+    for _ in range(10):
+        machine.run((CROWDED_LOOKS - 1) * LOOK_NS / 1e9, share=0.5)
+        machine.run(0.2, share=0.0)
+
+    assert machine.team.told == []
+
+
+def test_what_background_work_waited_for_makes_no_interactive_step_polite() -> None:
+    machine = Machine()
+
+    machine.run(1, share=0.5, is_read=False)
+    machine.run(0.2, share=0.0, is_read=True)
+    machine.run(0.5, share=0.0, is_read=False)
+
+    assert machine.team.told == ["gather", "dismiss", "gather"]
+
+
+def test_a_crowd_is_remembered_while_nobody_reads() -> None:
+    machine = Machine()
+
+    machine.run(CROWD_S, share=0.4, is_read=True)
+    machine.run(0.2, share=0.0, is_read=False)
+    machine.run(0.2, share=0.4, is_read=True)
+
+    assert machine.team.told == ["gather", "dismiss", "gather"]
 
 
 def test_a_second_of_calm_makes_them_eager_again() -> None:
@@ -102,20 +137,25 @@ def test_where_being_eager_is_always_a_mistake_it_is_tried_ever_less() -> None:
         tries += eager
         machine.run(LOOK_NS / 1e9, share=0.5 if eager else 0.0)
 
-    assert tries < 10
+    assert tries < 10 * CROWDED_LOOKS
+
+
+def crowd(patience: Patience, now_ns: int) -> None:
+    for _ in range(CROWDED_LOOKS):
+        patience.saw(0.5, now_ns)
 
 
 def test_the_time_of_calm_is_bounded_and_falls_back() -> None:
     patience = Patience()
     now_ns = 0
     for _ in range(20):  # every try a mistake
-        patience.saw(0.5, now_ns)
+        crowd(patience, now_ns)
         now_ns += MOST_CALM_NS
         assert not patience.saw(0.0, now_ns), "never longer than the bound"
         now_ns += LOOK_NS
     now_ns += 10 * MOST_CALM_NS  # eager for long, and rightly
 
-    patience.saw(0.5, now_ns)
+    crowd(patience, now_ns)
 
     assert not patience.saw(0.0, now_ns + LEAST_CALM_NS)
 
@@ -130,7 +170,7 @@ def test_steps_between_looks_cost_no_look() -> None:
     watch = SpinWatch(Team(), threads=2, waited_ns=waited, now_ns=0)
 
     for now_ns in range(0, LOOK_NS, LOOK_NS // 100):
-        watch.look(now_ns)
+        watch.look(now_ns, is_read=False)
 
     assert len(asked) == 1, "when it was made"
 

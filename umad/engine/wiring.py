@@ -73,6 +73,7 @@ def serve(options: EngineOptions, link: socket.socket, mailbox: Mailbox) -> None
     clock = MonotonicClock()
     emitter = Emitter(link)
     seat = _seat(options)
+    seat.computes(clock.now_ns())
     company = Company(
         seat,
         now_ns=clock.now_ns,
@@ -89,7 +90,7 @@ def serve(options: EngineOptions, link: socket.socket, mailbox: Mailbox) -> None
     )
     inbox = StepMail()
     cutter = Cutter(abort=model.abort.set, clear=model.abort.clear)
-    vocab = Vocabulary(model.tokens)
+    vocab = company.aside(lambda: Vocabulary(model.tokens))
     # The template runs in a process of its own, which starts while grammars are prepared.
     template = ChatTemplate(
         model.tokens.chat_template(),
@@ -232,6 +233,7 @@ def serve(options: EngineOptions, link: socket.socket, mailbox: Mailbox) -> None
     # by itself, either.
     gc.freeze()
     gc.disable()
+    seat.computes(0)
     emitter.put(EngineReady(facts=model.facts.as_map()))
     loop.run()
     if disk is not None:

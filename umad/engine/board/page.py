@@ -13,13 +13,15 @@ import mmap
 from collections.abc import MutableSequence
 
 # Version of the layout. Engines and daemon are one version of umad, so this only finds mistakes.
-LAYOUT = 3
+LAYOUT = 4
 SEATS = 64
-# Each seat is a cache line of its own, so that writers do not take each other's lines away.
-WORDS_PER_SEAT = 8
+# Each seat has two cache lines of its own, so that writers do not take each other's lines away.
+WORDS_PER_SEAT = 16
 BOARD_BYTES = (SEATS + 1) * WORDS_PER_SEAT * 8
 # An engine whose last interactive step was this long ago hangs or is dead, so it counts as idle.
 STALE_NS = 2_000_000_000
+# A step or a load that began this long ago, and has told nothing since, counts as over.
+LONGEST_NS = 20_000_000_000
 # An engine that was to wake this long ago, and has moved nothing since, still counts as waiting: a
 # crowded machine wakes it late.
 LATE_NS = 100_000_000
@@ -36,7 +38,8 @@ LAYOUT_WORD, SEATS_TAKEN = 0, 1
     RATE,
     WAITS_UNTIL_NS,
     STEPS,
-) = range(8)
+    COMPUTES_NS,
+) = range(9)
 
 BoardWords = MutableSequence[int]
 

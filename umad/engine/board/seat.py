@@ -10,9 +10,11 @@ from umad.engine.board.page import (
     ARRIVED_NS,
     BACKGROUND_BYTES,
     BOARD_BYTES,
+    COMPUTES_NS,
     INTERACTIVE,
     INTERACTIVE_BYTES,
     LATE_NS,
+    LONGEST_NS,
     RATE,
     SEATS,
     SEATS_TAKEN,
@@ -41,6 +43,7 @@ class BoardSeat:
         # (interactive, background) bytes of each other seat at the last look.
         self._seen: dict[int, tuple[int, int]] = {}
         self._looked_ns = 0
+        self._was_crowded = False
 
     @classmethod
     def opened(cls, fd: int, seat: int) -> "BoardSeat":
@@ -80,6 +83,39 @@ class BoardSeat:
             words[at + INTERACTIVE_BYTES] += n_bytes
             words[at + STEPS] += 1
             words[at + STEPPED_NS] = now_ns
+
+    def computes(self, since_ns: int) -> None:
+        """Show that a step, or a part of a load, has begun; 0 where nothing runs. The thread that
+        loads, then the step thread.
+        """
+        self._words[self._at + COMPUTES_NS] = since_ns
+
+    def begins(self, now_ns: int) -> None:
+        """Show that a step begins. Step thread."""
+        self._was_crowded = self.is_crowded(now_ns)
+        self.computes(now_ns)
+
+    def ends(self, now_ns: int) -> bool:
+        """Show that the step has ended. True if another engine computed meanwhile. Step thread."""
+        self.computes(0)
+        return self._was_crowded or self.is_crowded(now_ns)
+
+    def is_crowded(self, now_ns: int) -> bool:
+        """Whether another engine computes now, or has moved bytes since the last look at `others`.
+        Step thread; microseconds.
+        """
+        words = self._words
+        for seat in range(min(words[SEATS_TAKEN], SEATS)):
+            if seat == self._seat:
+                continue
+            at = (seat + 1) * WORDS_PER_SEAT
+            since_ns = words[at + COMPUTES_NS]
+            if since_ns and abs(now_ns - since_ns) < LONGEST_NS:
+                return True
+            totals = (words[at + INTERACTIVE_BYTES], words[at + BACKGROUND_BYTES])
+            if totals != self._seen.get(seat, totals):
+                return True
+        return False
 
     def waits(self, until_ns: int) -> None:
         """Show that background work may not move bytes before `until_ns`; 0 where none waits. Step

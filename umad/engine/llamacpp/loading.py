@@ -208,7 +208,7 @@ def _generator(
     warm = WarmUp(model, context, fitting.context, fitting.n_streams, now_ns)
     compute_aside = _here if company is None else company.compute_aside
     warmup_ms = compute_aside(lambda: warm.first_ms(reads_all=fitting.reads_all))
-    states = _states(opened, context, fitting)
+    states = compute_aside(lambda: _states(opened, context, fitting))
     if states is None and _may_be_full(opened, fitting):
         fitting, context = _with_full_windows(opened, fitting, context)
         warm = WarmUp(model, context, fitting.context, fitting.n_streams, now_ns)
@@ -224,12 +224,14 @@ def _generator(
     # Without states, a cell of a small window that two sequences hold would never be free again.
     # Where sequences have cells of their own, llama.cpp ends the process at a part of one.
     may_share = not owns_windows and not fitting.memory.owns_cells
-    can_share = states is not None or (may_share and warm.can_share_prefix())
+    can_share = states is not None or (may_share and compute_aside(warm.can_share_prefix))
     file = None if costs_folder is None else CostFile(costs_folder, _about(opened, owns_windows))
     tiles = fitting.n_spare > 0 and can_share
     is_beside = company is not None and company.is_busy
     cost, observed = costs(warm, file, tiles=tiles, is_beside=is_beside)
-    parking = _parking(opened, context, fitting, states, window) if can_share else None
+    parking = None
+    if can_share:
+        parking = compute_aside(lambda: _parking(opened, context, fitting, states, window))
     if fitting.parking is not None and parking is None:
         log.info("sequences of this model cannot be parked model=%s", options.name)
     cut_save_ms = None if states is None else states.cut_save_ms

@@ -61,11 +61,9 @@ class WarmUp:
         self._context.set_warmup(False)
         return warmup_ms
 
-    def measure(
-        self, known: CostModel | None, *, believes: bool = False
-    ) -> tuple[Observation, ...]:
+    def measure(self, known: CostModel | None) -> tuple[Observation, ...]:
         """Measure what steps cost. known: costs that were remembered for this machine. If the first
-        shape agrees with them, the others are not tried. believes: nor if it does not.
+        shape agrees with them, the others are not tried.
         """
         observed: list[Observation] = []
         left_ms = _PROBE_MS
@@ -75,7 +73,7 @@ class WarmUp:
             first_ms = self._run(n_rows, n_tokens)  # builds the graph of this shape as well
             ms = min(self._run(n_rows, n_tokens) for _ in range(2))
             observed.append((n_rows, n_tokens, ms))
-            if known is not None and (believes or _agrees(ms, known.step_ms(n_rows, n_tokens))):
+            if known is not None and _agrees(ms, known.step_ms(n_rows, n_tokens)):
                 break
             left_ms -= first_ms + 2 * ms
             if left_ms < 8 * ms:  # the next shape may cost so many times as much
@@ -124,17 +122,17 @@ def costs(
     warm: WarmUp, file: CostFile | None, *, tiles: bool, is_beside: bool
 ) -> tuple[CostModel, tuple[Observation, ...]]:
     """The remembered costs; measured costs where nothing is remembered or it is wrong by now.
-    is_beside: another engine is at work, so what is measured now is not what is remembered, and no
-    more is measured than has to be.
+    is_beside: another engine is at work. What is measured now would not be what is remembered, and
+    would disturb that work, so what is remembered is believed.
     """
     remembered = None if file is None else file.read()
     known = None
     if remembered is not None:
         known = CostModel(tiles=tiles)
         known.restore(remembered)
-    observed = warm.measure(known, believes=is_beside)
     if known is not None and is_beside:
-        return known, observed
+        return known, ((1, 0, known.step_ms(1, 0)),)
+    observed = warm.measure(known)
     if known is not None and len(observed) > 1:
         log.info("costs remembered are not those of now; measured anew")
     cost = known if known is not None and len(observed) == 1 else CostModel(tiles=tiles)

@@ -290,6 +290,7 @@ class StepLoop:
 
     def _step(self, plan: StepPlan, news: News, began_ns: int) -> None:
         runner = self._runner
+        self._seat.begins(began_ns)
         # Texts are embedded first, so their time counts as part of this step.
         embedded = self._embeds.run(plan, began_ns)
         turned = NO_TURN if plan.encode is None else self._media.encode(plan.encode)
@@ -318,6 +319,7 @@ class StepLoop:
             embed_cut=embedded.was_cut,
             media_ms=(turned.ns + decoded.rows_ns) / NS_PER_MS,
             is_encoded=turned.is_done,
+            crowded=self._seat.ends(now_ns),
         )
         self._totals.cuts += embedded.was_cut
         if decoded.outcome == "cut":
@@ -327,9 +329,8 @@ class StepLoop:
             for piece in plan.prefill:
                 news.progress(self._streams.get(piece.rid), piece.start + piece.n_tokens)
         n_background, news.carried = carried_by(plan, self._streams, house)
-        # A completion that was let go since the last step gave its cells back, so statistics are
-        # sent at once. Otherwise tokens do not wait for statistics. A first token must wait least:
-        # it comes after a rest, when statistics are always due.
+        # A completion that was let go gave its cells back, so statistics are sent at once. Tokens
+        # do not wait for them. A first token comes after a rest, when statistics are due.
         is_due = self._tally.is_due(now_ns)
         if news.ended or (is_due and not news.drawn):
             news.stats = self._tell(now_ns)
@@ -361,7 +362,7 @@ class StepLoop:
         self._has_garbage = True
         self._embeds.answer(embedded)
         if self._spin_watch is not None:
-            self._spin_watch.look(now_ns)
+            self._spin_watch.look(now_ns, is_read=plan.solo_ms > 0)
 
     def _end(self, finished: Finished, news: News) -> None:
         stream = self._streams.pop(finished.rid, None)

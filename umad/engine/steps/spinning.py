@@ -36,6 +36,10 @@ LOOK_NS = 50_000_000
 # daemon and the clients work, too); beside one busy program it is 0.35 to 0.52, whether threads
 # spin or sleep.
 CROWDED_SHARE = 0.28
+# Only so many looks in a row tell that another program stays. An engine that begins or ends beside
+# this one takes a core for up to a third of a second. Threads that turned polite for it made tokens
+# a fifth slower for a second and more afterwards.
+CROWDED_LOOKS = 6
 # A compiler pauses between files. Such a pause is too short to turn eager.
 LEAST_CALM_NS, MOST_CALM_NS = 1_000_000_000, 30_000_000_000
 _START_S = 5.0
@@ -48,11 +52,12 @@ class Patience:
     it turns eager again.
     """
 
-    __slots__ = ("_calm_ns", "_crowded_at_ns", "_eager_since_ns", "polite")
+    __slots__ = ("_calm_ns", "_crowded_at_ns", "_crowded_looks", "_eager_since_ns", "polite")
 
     def __init__(self) -> None:
         self.polite = False
         self._crowded_at_ns = 0
+        self._crowded_looks = 0
         self._eager_since_ns: int | None = None
         self._calm_ns = LEAST_CALM_NS
 
@@ -60,7 +65,9 @@ class Patience:
         """True if the threads should be polite from now on. share: the part of their time since the
         last look that they waited for a core.
         """
-        if share > CROWDED_SHARE:
+        is_crowded = share > CROWDED_SHARE
+        self._crowded_looks = self._crowded_looks + 1 if is_crowded else 0
+        if is_crowded and (self.polite or self._crowded_looks >= CROWDED_LOOKS):
             if not self.polite and self._eager_since_ns is not None:
                 was_short = now_ns - self._eager_since_ns < self._calm_ns
                 self._calm_ns = min(2 * self._calm_ns, MOST_CALM_NS) if was_short else LEAST_CALM_NS
@@ -115,7 +122,12 @@ class IdleTeam:
 
 
 class SpinWatch:
-    """Measures how long the decode's threads waited for cores; gathers or dismisses the team."""
+    """Measures how long the decode's threads waited for cores; gathers or dismisses the team.
+
+    Steps that somebody reads have a patience of their own. The background work of several engines
+    shares the cores, and lets all of them alone for interactive work. What it has seen says nothing
+    about the interactive steps after it.
+    """
 
     def __init__(
         self, team: IdleTeam, *, threads: int, waited_ns: Callable[[], int], now_ns: int
@@ -124,12 +136,21 @@ class SpinWatch:
         self._team = team
         self._threads = threads
         self._waited_ns = waited_ns
-        self._patience = Patience()
+        self._patience = {True: Patience(), False: Patience()}
+        self._is_read = False
+        self._is_polite = False
         self._looked_ns = now_ns
         self._last_ns = waited_ns()
 
-    def look(self, now_ns: int) -> None:
-        """Call after a step. It does something only every `LOOK_NS`."""
+    def look(self, now_ns: int, *, is_read: bool) -> None:
+        """Call after a step. It measures only every `LOOK_NS`. is_read: whether the step had
+        interactive rows.
+        """
+        if is_read != self._is_read:
+            self._is_read = is_read
+            self._looked_ns, self._last_ns = now_ns, self._waited_ns()
+            self._be(self._patience[is_read].polite, "steps of the other kind")
+            return
         passed_ns = now_ns - self._looked_ns
         if passed_ns < LOOK_NS:
             return
@@ -137,14 +158,17 @@ class SpinWatch:
         # The sum is over living threads, so it falls when a thread ends.
         share = max(0, waited_ns - self._last_ns) / (passed_ns * self._threads)
         self._looked_ns, self._last_ns = now_ns, waited_ns
-        was_polite = self._patience.polite
-        if self._patience.saw(share, now_ns) == was_polite:
+        self._be(self._patience[is_read].saw(share, now_ns), f"share_waited={share:.2f}")
+
+    def _be(self, polite: bool, why: str) -> None:
+        if polite == self._is_polite:
             return
-        if was_polite:
-            self._team.dismiss()
-        else:
+        self._is_polite = polite
+        if polite:
             self._team.gather()
-        log.info("threads spin=%s share_waited=%.2f", was_polite, share)
+        else:
+            self._team.dismiss()
+        log.info("threads spin=%s %s", not polite, why)
 
 
 def watch(threads: int, now_ns: int) -> SpinWatch | None:

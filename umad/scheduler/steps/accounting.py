@@ -78,6 +78,7 @@ class StepAccounting:
                 result.device_ms,
                 decode_cells=decode_cells,
                 prefill_cells=plan.n_cells_prefill,
+                crowded=result.crowded,
             )
         self._guard.settle(
             solo_ms=plan.solo_ms,
@@ -95,7 +96,7 @@ class StepAccounting:
         # nothing, a time learnt beside a load would stay as long as work is carried.
         shows_less = result.felt_ms < plan.solo_ms and self._are_guarded(plan.decode)
         if plan.solo_ms and result.felt_ms and (shows_less or not is_other):
-            self._cost.learn_solo(n_rows, decode_cells, result.felt_ms)
+            self._cost.learn_solo(n_rows, decode_cells, result.felt_ms, crowded=result.crowded)
 
     def _are_guarded(self, rows: Sequence[DecodeSlice]) -> bool:
         entries = [self._entries.get(row.rid) for row in rows]

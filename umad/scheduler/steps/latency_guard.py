@@ -38,6 +38,8 @@ TRUST_LOSS = (CHUNK_EVERY - 1) * TRUST_GAIN
 # On a machine that other programs disturb, steps are over the cap whatever they carry. Background
 # work goes on there with this trust.
 LEAST_TRUST = 0.25
+# An engine begins with this trust: what it knows of costs may be of another day.
+FIRST_TRUST = 0.5
 # A lone step that takes less than this share of solo is a surprise. The next lone step then comes
 # after so many carrying steps.
 SURPRISE, SOON = 0.8, 1
@@ -56,7 +58,7 @@ class LatencyGuard:
         self._steps_since_chunk = CHUNK_EVERY
         self._chunks = 1
         self._background_share = 0.0
-        self._trust = 1.0
+        self._trust = FIRST_TRUST
         self._carried_in_a_row = 0
         self._lone_after = CHUNK_EVERY
 
