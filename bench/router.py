@@ -1,10 +1,13 @@
 """Measures what a router adds to an answer, and what a placement takes.
 
-A node that does nothing but tell the time answers in turn directly and through HAProxy, as
-`umad router` configures it, in one run. Each piece carries the moment at which it was sent, so its
-way is measured and not the node's pace. Both ways have TLS with certificates on both sides, and
-HAProxy's way has its own connection to the client besides.
-Then the policy places sessions on a thousand machines, and a million sessions fill its table.
+A node that does nothing but tell the time answers in turn directly, through HAProxy as
+`umad router` configures it, and through the same HAProxy where it only copies bytes, in one run.
+Each piece carries the moment at which it was sent, so its way is measured and not the node's pace.
+All ways have TLS with certificates on both sides, and all connections are open before.
+The copying tells what any process between costs on this machine now: where the cores are busy, a
+process that has to run for each piece waits for its turn, whatever it then does.
+Then the policy places sessions on a thousand machines, and a million sessions fill its table and
+HAProxy's, and a fifth more come (`bench.haproxy_table`).
 `python -m bench router`; it needs HAProxy and `umad[router]`.
 """
 
@@ -26,6 +29,8 @@ from rich.console import Console
 from bench import command
 from bench.errors import BenchError
 from bench.fleet import placements
+from bench.haproxy_table import haproxy_table
+from bench.running import in_turn
 from umad.errors import UmadError
 from umad.router.authority import TeamAuthority
 from umad.router.haproxy import Front, Pool, Proxy, Server, Tls, process, render, render_models
@@ -33,6 +38,8 @@ from umad.router.haproxy import Front, Pool, Proxy, Server, Tls, process, render
 _PIECES, _EVERY_S = 40, 0.01
 _BOUND_S = 30.0
 NODE = "node"
+# anew: through HAProxy, with a connection of its own for each answer.
+WAYS = ("direct", "copied", "haproxy", "anew")
 # What the project holds itself to.
 MOST_FIRST_MS, MOST_PIECE_MS, MOST_PLACEMENT_US = 1.0, 0.1, 50.0
 
@@ -99,26 +106,46 @@ class Line:
             await self._writer.wait_closed()
 
 
-@contextlib.asynccontextmanager
-async def haproxy(folder: Path, tls: Tls, port: int) -> AsyncIterator[int]:
-    """HAProxy before the node; the port for clients."""
+def _free_port() -> int:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        front = int(free.getsockname()[1])
-    models, config = folder / "models.map", folder / "haproxy.cfg"
+        return int(free.getsockname()[1])
+
+
+def _copying(front: int, port: int) -> str:
+    """A part of HAProxy's configuration that passes bytes on and looks at none."""
+    return f"""
+listen copying
+    mode tcp
+    bind 127.0.0.1:{front}
+    server {NODE} 127.0.0.1:{port}
+"""
+
+
+def proxy_before(folder: Path, sessions: int, *, front: int | None = None, port: int = 1) -> Proxy:
+    """HAProxy before a node at `port`, as the router configures it."""
+    models = folder / "models.map"
     models.write_text(render_models({}))
     server = Server(name=NODE, number=1, host="127.0.0.1", port=port, weight=1)
-    proxy = Proxy(
-        front=Front(host="127.0.0.1", port=front),
-        tls=tls,
+    return Proxy(
+        front=Front(host="127.0.0.1", port=_free_port() if front is None else front),
+        tls=Tls(own_path=str(folder / "own.pem"), authority_path=str(folder / "ca.pem")),
         admin_path=str(folder / "admin.sock"),
         models_path=str(models),
         pools=(Pool(name="all", servers=(server,)),),
         default_pool="all",
         most_connections=200,
-        most_sessions=1000,
+        most_sessions=sessions,
     )
-    config.write_text(render(proxy))
+
+
+@contextlib.asynccontextmanager
+async def haproxy(folder: Path, port: int) -> AsyncIterator[tuple[int, int]]:
+    """HAProxy before the node; the port for clients, and the one where it only copies."""
+    front, copying = _free_port(), _free_port()
+    config = folder / "haproxy.cfg"
+    proxy = proxy_before(folder, 1000, front=front, port=port)
+    config.write_text(render(proxy) + _copying(copying, port))
     program = process.find_haproxy()
     running = await asyncio.create_subprocess_exec(
         program, "-db", "-f", str(config), stderr=asyncio.subprocess.DEVNULL
@@ -130,14 +157,14 @@ async def haproxy(folder: Path, tls: Tls, port: int) -> AsyncIterator[int]:
                 writer.close()
                 break
             await asyncio.sleep(0.05)
-        yield front
+        yield front, copying
     finally:
         running.kill()
         await running.wait()
 
 
 async def measured(folder: Path, rounds: int) -> dict[str, float]:
-    """Medians of both ways, and what HAProxy adds; milliseconds."""
+    """Medians of all ways, and what the two through HAProxy add; milliseconds."""
     tls, own = certificates(folder)
     inside = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     inside.load_cert_chain(own)
@@ -148,18 +175,30 @@ async def measured(folder: Path, rounds: int) -> dict[str, float]:
     outside.load_verify_locations(tls.authority_path)
     node = await asyncio.start_server(tell_time, "127.0.0.1", 0, ssl=inside)
     port = node.sockets[0].getsockname()[1]
-    firsts: dict[str, list[float]] = {"direct": [], "haproxy": []}
-    ways: dict[str, list[float]] = {"direct": [], "haproxy": []}
-    async with haproxy(folder, tls, port) as front:
-        direct = await asyncio.open_connection("127.0.0.1", port, ssl=outside, server_hostname=NODE)
+    firsts: dict[str, list[float]] = {name: [] for name in WAYS}
+    ways: dict[str, list[float]] = {name: [] for name in WAYS}
+    async with haproxy(folder, port) as (front, copying):
+
+        async def secured(to: int) -> Line:
+            made = await asyncio.open_connection("127.0.0.1", to, ssl=outside, server_hostname=NODE)
+            return Line(*made)
+
         lines = {
-            "direct": Line(*direct),
+            "direct": await secured(port),
+            "copied": await secured(copying),
             "haproxy": Line(*await asyncio.open_connection("127.0.0.1", front)),
         }
         for turn in range(rounds + 2):
-            # In turn, and each of them as often the first.
-            for name in sorted(lines, reverse=bool(turn % 2)):
-                first_ms, ways_ms = await lines[name].ask()
+            for name in in_turn(WAYS, turn):
+                if name == "anew":
+                    began_ns = time.perf_counter_ns()
+                    line = Line(*await asyncio.open_connection("127.0.0.1", front))
+                    connected_ms = (time.perf_counter_ns() - began_ns) / 1e6
+                    first_ms, ways_ms = await line.ask()
+                    first_ms += connected_ms
+                    await line.close()
+                else:
+                    first_ms, ways_ms = await lines[name].ask()
                 if turn >= 2:  # connections, and HAProxy's to the node, are open by then
                     firsts[name].append(first_ms)
                     ways[name] += ways_ms
@@ -170,8 +209,11 @@ async def measured(folder: Path, rounds: int) -> dict[str, float]:
     for name in firsts:
         found[f"first_{name}_ms"] = float(np.median(firsts[name]))
         found[f"piece_{name}_ms"] = float(np.median(ways[name]))
-    found["first_added_ms"] = found["first_haproxy_ms"] - found["first_direct_ms"]
-    found["piece_added_ms"] = found["piece_haproxy_ms"] - found["piece_direct_ms"]
+    for what in ("first", "piece"):
+        direct_ms = found[f"{what}_direct_ms"]
+        found[f"{what}_added_ms"] = found[f"{what}_haproxy_ms"] - direct_ms
+        found[f"{what}_anew_added_ms"] = found[f"{what}_anew_ms"] - direct_ms
+        found[f"{what}_copying_ms"] = found[f"{what}_copied_ms"] - direct_ms
     return {name: round(value, 3) for name, value in found.items()}
 
 
@@ -180,23 +222,29 @@ def run(options: argparse.Namespace, console: Console) -> None:
         with tempfile.TemporaryDirectory(prefix="umad-") as folder:
             Path(folder).chmod(0o700)
             added = asyncio.run(measured(Path(folder), options.rounds))
+            table = haproxy_table(proxy_before(Path(folder), options.sessions), Path(folder))
     except UmadError as error:
         raise BenchError(error.message) from error
     placed = placements(nodes=options.nodes, sessions=options.sessions)
-    command.write(options, {"benchmark": "router", **added, **placed})
+    command.write(options, {"benchmark": "router", **added, **placed, "haproxy_table": table})
     for what in ("first", "piece"):
         most = MOST_FIRST_MS if what == "first" else MOST_PIECE_MS
         console.print(
             f"{what}: direct {added[f'{what}_direct_ms']} ms, through HAProxy "
             f"{added[f'{what}_haproxy_ms']} ms: +{added[f'{what}_added_ms']} ms at the median "
-            f"(at most {most:g} is wanted)"
+            f"(at most {most:g} is wanted); a client that connects anew "
+            f"+{added[f'{what}_anew_added_ms']} ms, only copying +{added[f'{what}_copying_ms']} ms"
         )
     console.print(
         f"placement with {options.nodes:,} nodes: new {placed['new_p50_us']} us at the median "
         f"(p99 {placed['new_p99_us']}), known {placed['known_p50_us']} us "
         f"(at most {MOST_PLACEMENT_US:g} is wanted)"
     )
-    console.print(f"{int(placed['sessions']):,} sessions in {placed['table_mb']} MB")
+    console.print(
+        f"{int(placed['sessions']):,} sessions in {placed['table_mb']} MB of the policy's table, "
+        f"and in {table['full_mb']} MB of HAProxy; with a fifth more: {table['beyond_mb']} MB, "
+        f"{int(table['remembered']):,} remembered"
+    )
 
 
 def _parser() -> argparse.ArgumentParser:

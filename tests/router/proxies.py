@@ -17,6 +17,7 @@ from typing import Any
 from typing_extensions import override
 
 from umad.router.haproxy import Front, Pool, Proxy, Server, Tls, render, render_models
+from umad.router.haproxy.values import is_ip
 
 HAPROXY = shutil.which("haproxy")
 OPENSSL = shutil.which("openssl")
@@ -39,7 +40,8 @@ class Authority:
         key, asked, made, names = (
             self._folder / f"{self.path.stem}-{name}.{end}" for end in ("key", "csr", "crt", "ext")
         )
-        names.write_text(f"subjectAltName=DNS:{name}\n")
+        kind = "IP" if is_ip(name) else "DNS"
+        names.write_text(f"subjectAltName={kind}:{name}\n")
         self._openssl("req", "-subj", f"/CN={name}", "-keyout", str(key), "-out", str(asked))
         self._openssl(
             *("x509", "-req", "-in", str(asked), "-out", str(made), "-days", "2"),
@@ -73,8 +75,11 @@ class Quiet(ThreadingHTTPServer):
 
 
 @contextmanager
-def node(name: str, certificate: Path, authority: Path) -> Iterator[int]:
-    """A server that answers with its name; its port."""
+def node(
+    name: str, certificate: Path, authority: Path, *, asked: list[tuple[str, int]] | None = None
+) -> Iterator[int]:
+    """A server that answers with its name; its port. asked: takes each method with the connection's
+    other port."""
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -87,6 +92,8 @@ def node(name: str, certificate: Path, authority: Path) -> Iterator[int]:
             self._answer()
 
         def _answer(self) -> None:
+            if asked is not None:
+                asked.append((self.command, self.client_address[1]))
             body = json.dumps({"node": name}).encode()
             self.send_response(200)
             self.send_header("content-length", str(len(body)))

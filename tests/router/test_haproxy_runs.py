@@ -152,6 +152,22 @@ def test_a_node_that_drains_keeps_its_sessions(proxy: Running) -> None:
     assert "a" not in {proxy.post(chat(f"new {n}"))[1] for n in range(12)}
 
 
+def test_clients_that_come_anew_share_the_connections_to_a_node(
+    short_tmp_path: Path, authority: Authority, tls: Tls
+) -> None:
+    """Else the first token of nearly every request would wait for a handshake."""
+    asked: list[tuple[str, int]] = []
+    with node("a", authority.certify("a"), authority.path, asked=asked) as port:
+        server = Server(name="a", number=1, host="127.0.0.1", port=port, weight=1)
+        with running(short_tmp_path, {"all": (server,)}, tls=tls) as proxy:
+            for n in range(20):  # each from a connection of its own
+                assert proxy.post(chat(f"talk {n}"))[0] == 200
+
+    connections = {other for method, other in asked if method == "POST"}
+    # A thread of HAProxy may open one of its own.
+    assert len(connections) <= 4
+
+
 def test_a_node_is_added_and_removed_while_haproxy_runs(
     proxy: Running, servers: tuple[Server, ...]
 ) -> None:
