@@ -166,6 +166,7 @@ def running(
     *,
     tls: Tls,
     models: Mapping[str, str] | None = None,
+    most_sessions: int = 1000,
 ) -> Iterator[Running]:
     """HAProxy with these pools, the first of them for requests that name no model."""
     assert HAPROXY is not None
@@ -182,7 +183,7 @@ def running(
         pools=tuple(Pool(name=name, servers=given) for name, given in servers.items()),
         default_pool=next(iter(servers)),
         most_connections=200,
-        most_sessions=1000,
+        most_sessions=most_sessions,
     )
     config_path.write_text(render(proxy))
     process = subprocess.Popen(

@@ -10,7 +10,7 @@ import ssl
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler
@@ -25,7 +25,14 @@ from umad.errors import ProxyFailed
 from umad.router.folder import RouterFolder, open_folder
 from umad.router.haproxy import commands
 from umad.router.haproxy.admin_socket import AdminSocket
-from umad.router.haproxy.answers import PoolServer, facts_of, models_of, servers_of
+from umad.router.haproxy.answers import (
+    Place,
+    PoolServer,
+    facts_of,
+    models_of,
+    places_of,
+    servers_of,
+)
 
 T = TypeVar("T")
 _BOUND_S = 60.0
@@ -48,6 +55,10 @@ class TeamNode:
     models: tuple[str, ...] = ("m",)
     # Answers instead of the usual ones, by path: status and body.
     instead: dict[str, tuple[int, bytes]] = field(default_factory=dict)
+    # What it says the time is; "" for the true one.
+    date: str = ""
+    # It ends the connection of whoever wants an answer of a model.
+    fails: bool = False
     # Streams send their second half once it is set.
     gate: threading.Event = field(default_factory=threading.Event)
     # Paths that were asked, and the name that the caller's certificate is for.
@@ -91,6 +102,9 @@ def serving(node: TeamNode, certificate: Path, authority: Path) -> Iterator[Team
 
         def do_POST(self) -> None:
             body = json.loads(self.rfile.read(int(self.headers.get("content-length", 0))))
+            if node.fails:
+                self.close_connection = True
+                return
             if not body.get("stream"):
                 self._say(json.dumps({"node": node.name}).encode())
                 return
@@ -107,6 +121,10 @@ def serving(node: TeamNode, certificate: Path, authority: Path) -> Iterator[Team
             self.send_header("content-length", str(len(data)))
             self.end_headers()
             self.wfile.write(data)
+
+        @override
+        def date_time_string(self, timestamp: float | None = None) -> str:
+            return node.date or super().date_time_string(timestamp)
 
         @override
         def log_message(self, format: str, *args: object) -> None:
@@ -135,8 +153,10 @@ def serving(node: TeamNode, certificate: Path, authority: Path) -> Iterator[Team
 class TeamRouter:
     """A router's folder, its process and its HAProxy."""
 
-    def __init__(self, folder: RouterFolder, port: int) -> None:
+    def __init__(self, folder: RouterFolder, port: int, *, prefix: Sequence[str] = ()) -> None:
+        """prefix: a command that becomes the router's process, as `nsenter` does."""
         self.folder = folder
+        self._prefix = prefix
         self.port = port
         self._process: subprocess.Popen[str] | None = None
         self._reader: threading.Thread | None = None
@@ -144,7 +164,7 @@ class TeamRouter:
     def start(self) -> None:
         """Start the process; returns when it says that it is ready."""
         self._process = subprocess.Popen(
-            [sys.executable, "-c", _RUN, str(self.folder.path)],
+            [*self._prefix, sys.executable, "-c", _RUN, str(self.folder.path)],
             stderr=subprocess.PIPE,
             text=True,
         )
@@ -204,6 +224,11 @@ class TeamRouter:
         """Models and their pools as HAProxy has them."""
         line = commands.show_models(self.folder.proxy())
         return self._asked(lambda: models_of(self._ask(line)), {})
+
+    def places(self) -> list[Place]:
+        """HAProxy's table of sessions."""
+        none: tuple[Place, ...] = ()
+        return list(self._asked(lambda: tuple(places_of(self._ask(commands.SHOW_PLACES))), none))
 
     def fleet(self) -> dict[str, Any]:
         """What the process told last, by node."""

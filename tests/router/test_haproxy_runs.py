@@ -168,6 +168,19 @@ def test_clients_that_come_anew_share_the_connections_to_a_node(
     assert len(connections) <= 4
 
 
+def test_a_full_table_forgets_who_was_idle_longest_and_serves_everybody(
+    short_tmp_path: Path, servers: tuple[Server, ...], tls: Tls
+) -> None:
+    with running(short_tmp_path, {"all": servers}, tls=tls, most_sessions=20) as proxy:
+        said = [proxy.post(chat(f"talk {n}")) for n in range(60)]
+        last = [proxy.post(chat(f"talk {n}")) for n in range(50, 60)]
+        shown = proxy.tell("show table sessions\n")
+
+    assert {status for status, _ in said} == {200}
+    assert last == said[50:]
+    assert shown.count(" key=") <= 20
+
+
 def test_a_node_is_added_and_removed_while_haproxy_runs(
     proxy: Running, servers: tuple[Server, ...]
 ) -> None:

@@ -47,7 +47,7 @@ def house(authority: Authority, nodes: dict[str, TeamNode]) -> Iterator[TeamRout
 def router(house: TeamRouter, nodes: dict[str, TeamNode]) -> TeamRouter:
     """The same, with everything as it was at first."""
     for node in nodes.values():
-        node.kv_used, node.models = 0.0, ("m",)
+        node.kv_used, node.models, node.fails = 0.0, ("m",), False
         node.gate.clear()
     for member in house.folder.members.members():
         if member.name not in ("a", "b"):
@@ -167,3 +167,16 @@ def test_a_node_of_another_authority_is_asked_nothing_and_gets_nothing(
     assert "certificate is refused" in router.fleet()["x"]["problem"]
     assert node.asked == []
     assert answered <= {"a", "b"}
+
+
+def test_a_node_that_calls_itself_idle_and_answers_nobody_is_doubted(
+    router: TeamRouter, nodes: dict[str, TeamNode]
+) -> None:
+    nodes["b"].fails = True
+    said = [router.post(f"liar-s{n}") for n in range(40)]
+    until(lambda: router.fleet()["b"]["trust"] < 1, "what it says counts less")
+    until(lambda: _weights(router)["b"] < _weights(router)["a"] / 2, "and it gets less")
+
+    assert "502" in said
+    assert router.fleet()["b"]["narrowest_room"] == 1.0, "it says that it is idle"
+    assert router.fleet()["a"]["trust"] == 1.0

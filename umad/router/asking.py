@@ -42,6 +42,10 @@ _MOST_PROBLEM_CHARS = 300
 _MOST_NAME_CHARS = 256
 # In llama-server's words: a request for another one would load it first.
 _LOADED: Final = frozenset({"loaded", "loading"})
+# X509_V_ERR_CERT_NOT_YET_VALID and X509_V_ERR_CERT_HAS_EXPIRED of OpenSSL. A machine whose clock is
+# wrong finds certificates that are not valid yet, or no more.
+_OF_TIME: Final = (9, 10)
+_CLOCKS: Final = "; are the clocks of both machines right? If so, let it join again"
 _KINDS: Final = {
     NodeKind.VLLM: Kind.VLLM,
     NodeKind.SGLANG: Kind.SGLANG,
@@ -235,10 +239,17 @@ def _words(error: Exception) -> str:
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, ssl.SSLCertVerificationError):
-            return f"its certificate is refused: {cause.verify_message}"
+            clocks = _CLOCKS if cause.verify_code in _OF_TIME else ""
+            return f"its certificate is refused: {cause.verify_message}{clocks}"
         if isinstance(cause, ssl.SSLError):
-            return f"TLS failed: {cause.reason or cause}"
+            reason = cause.reason or str(cause)
+            if "ALERT" in reason and "CERTIFICATE" in reason:
+                return f"it refuses the router's certificate: {reason}{_CLOCKS}"
+            return f"TLS failed: {reason}"
         cause = cause.__cause__ or cause.__context__
     if isinstance(error, ValueError):
         return f"what it said is no JSON: {error}"
+    if isinstance(error, httpx2.ReadError | httpx2.RemoteProtocolError):
+        # With TLS 1.3 a refusal comes after the handshake, and may be lost with the connection.
+        return f"it ends the connection: it may refuse the router's certificate{_CLOCKS}"
     return str(error) or type(error).__name__

@@ -32,9 +32,9 @@ from umad.router.haproxy.values import (
 
 # Nobody waits so long for a body: it bounds clients that never send one.
 _BODY_S = 10
-# A connection to a node takes two round trips and some milliseconds of processor time, most of what a
-# router would add to a first token. So those that are idle are kept while people read and think. Two
-# looks at them, so far apart, end before a node closes them itself (after 75 s).
+# A connection to a node takes two round trips and some milliseconds of processor time, most of what
+# a router would add to a first token. So those that are idle are kept while people read and think.
+# Two looks at them, so far apart, end before a node closes them itself (after 75 s).
 _KEPT = "pool-purge-delay 30s"
 _CHECK = "inter 2s fastinter 500ms downinter 2s fall 3 rise 2"
 
