@@ -281,3 +281,34 @@ def test_one_step_of_less_than_half_the_time_is_believed() -> None:
     cost.learn(1, 0, 14.0)
 
     assert cost.step_ms(1, 0) == pytest.approx(14.0)
+
+
+def test_slices_beside_streams_that_were_never_tried_cost_what_prompts_alone_teach() -> None:
+    cost = probed()
+
+    n_tokens = cost.prefill_within(200.0, beside=1, n_max=512)
+
+    assert prefill_ms(n_tokens, 0) - prefill_ms(0, 0) == pytest.approx(200.0, rel=0.15)
+    assert cost.step_ms(1, 40) == pytest.approx(
+        decode_ms(1, 0) + 40 * PREFILL_MS_PER_TOKEN, rel=0.1
+    )
+
+
+def test_a_first_slice_beside_streams_says_what_a_smaller_one_costs() -> None:
+    cost = probed()
+
+    cost.learn(1, 48, decode_ms(1, 0) + 48 * PREFILL_MS_PER_TOKEN)
+
+    assert cost.mixed.at(6) == pytest.approx(6 * PREFILL_MS_PER_TOKEN, rel=0.3)
+    assert cost.mixed.at(48) == pytest.approx(48 * PREFILL_MS_PER_TOKEN, rel=0.05)
+
+
+def test_where_a_prompt_alone_costs_nothing_more_a_slice_beside_streams_is_believed_at_once() -> (
+    None
+):
+    cost = CostModel()
+    cost.learn_all([(1, 0, 5.0), (0, 4, 5.0), (0, 16, 5.0), (0, 64, 5.0)])
+
+    cost.learn(1, 32, 25.0)
+
+    assert cost.mixed.at(32) == pytest.approx(20.0, rel=0.2)

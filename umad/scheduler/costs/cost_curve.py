@@ -3,10 +3,13 @@
 On a CPU costs rise almost linearly from the first row. On a GPU they are flat at first. So the only
 assumption is that costs do not fall.
 
+Beyond the largest size that was seen, a curve may follow another one (`like`): rows of a prompt
+beside streams cost about what rows of a prompt alone cost, once the weights are read.
+
 Pure; owner: the step thread.
 """
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 
 # The counts at which a curve has a point. Between two points the curve is a straight line. Beyond
@@ -21,15 +24,21 @@ LEARNING_RATE_UP = 0.05
 OUTLIER = 2.0
 # A count that seems to cost so many times as much as a larger one does was learnt wrongly.
 MISTAKE = 1.5
+# No count is expected to cost less.
+LEAST_MS = 0.01
 STRAIGHTEN_EVERY = 64
 
 
 class CostCurve:
     """Expected milliseconds over a count, as a rising broken line through learnt points."""
 
-    def __init__(self, initial_ms_each: float) -> None:
+    def __init__(self, initial_ms_each: float, *, like: "CostCurve | None" = None) -> None:
+        """like: rises beyond this curve's largest known point as this one does there."""
         self._ms = [initial_ms_each * n for n in ROWS]
         self._seen = [0] * len(ROWS)
+        self._like = like
+        # The largest point that was seen; 0 for none.
+        self._reach = 0
         self._since_straight = 0
 
     @property
@@ -45,6 +54,18 @@ class CostCurve:
 
     def at(self, n: int) -> float:
         """Expected milliseconds for `n`; 0 for none."""
+        if n <= 0:
+            return 0.0
+        if n > self._reach and self._like is not None and self._like._reach > self._reach:
+            return self._own(self._reach) + self._like_ms(n) - self._like_ms(self._reach)
+        return self._own(n)
+
+    def _like_ms(self, n: int) -> float:
+        """What `n` rows cost by the other curve where the weights are read already."""
+        return 0.0 if self._like is None else max(0.0, self._like.at(n + 1) - self._like.at(1))
+
+    def _own(self, n: int) -> float:
+        """As `at`, by this curve's own points."""
         if n <= 0:
             return 0.0
         if n <= ROWS[0]:
@@ -63,7 +84,7 @@ class CostCurve:
         """
         if n <= 0 or ms <= 0:
             return
-        expected = self.at(n)
+        expected = max(self.at(n), LEAST_MS)
         right = min(bisect_left(ROWS, n), len(ROWS) - 1)
         left = right if ROWS[right] <= n or right == 0 else right - 1
         span = ROWS[right] - ROWS[left]
@@ -87,13 +108,14 @@ class CostCurve:
                 # bound. A size that is taken to be slow is not tried again soon, so a mistake would
                 # stay.
                 bounded = min(ms, OUTLIER * expected) if was_known else ms
-                self._ms[index] *= bounded / expected
+                self._ms[index] = max(self.at(ROWS[index]), LEAST_MS) * bounded / expected
                 is_news = True
             self._seen[index] += 1
         if bounds_fewer:
             for index in range(right):
                 if ROWS[index] <= n and self._ms[index] > MISTAKE * ms:
                     self._ms[index] = ms
+        self._reach = max(self._reach, ROWS[right])
         # The whole curve follows a new point at once. It follows a moved point only now and then,
         # because this runs between two steps.
         self._since_straight += 1
@@ -113,7 +135,10 @@ class CostCurve:
                 self._ms[index] = self._ms[seen[-1]] / ROWS[seen[-1]] * n
             elif at == 0:
                 # Below the smallest known point, half of its cost is taken to be fixed.
-                self._ms[index] = self._ms[seen[0]] * (0.5 + 0.5 * n / ROWS[seen[0]])
+                share = 0.5 + 0.5 * n / ROWS[seen[0]]
+                if whole_ms := self._like_ms(ROWS[seen[0]]):
+                    share = self._like_ms(n) / whole_ms
+                self._ms[index] = self._ms[seen[0]] * share
             else:
                 left, right = seen[at - 1], seen[at]
                 share = (n - ROWS[left]) / (ROWS[right] - ROWS[left])
@@ -122,12 +147,11 @@ class CostCurve:
             self._ms[index] = max(self._ms[index], self._ms[index - 1])
 
     def next_untried(self) -> int:
-        """The smallest point of `ROWS` above all that were ever seen; more than the last point when
-        that one was seen."""
-        for index in range(len(ROWS) - 1, -1, -1):
-            if self._seen[index]:
-                return ROWS[index + 1] if index + 1 < len(ROWS) else ROWS[-1] + 1
-        return ROWS[0]
+        """The smallest point of `ROWS` above all that were ever seen, by this curve or by the one
+        that it follows; more than the last point when that one was seen."""
+        reach = self._reach if self._like is None else max(self._reach, self._like._reach)
+        at = bisect_right(ROWS, reach)
+        return ROWS[at] if at < len(ROWS) else ROWS[-1] + 1
 
     def snapshot(self) -> list[tuple[float, int]]:
         """(milliseconds, times seen) of every point of `ROWS`."""
@@ -137,3 +161,6 @@ class CostCurve:
         """Take up what `snapshot` gave."""
         self._ms = [ms for ms, _ in points]
         self._seen = [times for _, times in points]
+        self._reach = max(
+            [n for n, times in zip(ROWS, self._seen, strict=True) if times], default=0
+        )

@@ -2,7 +2,8 @@
 
 A step's cost has two parts. The cost of its decode rows comes from a curve over their number. The
 cost of its prefill tokens comes from a second curve, or from a third one where they run beside
-decode rows and the fixed cost is already paid. Each part also pays for the KV cells that its rows
+decode rows and the fixed cost is already paid. Beyond what was measured, the third one rises as the
+second one does. Each part also pays for the KV cells that its rows
 read, which is far less where the rows fill a tile of the attention kernel. Readers wait a little
 longer than that, for the host's part (`solo_pace`).
 
@@ -57,14 +58,16 @@ class ShapeCost:
         least_depth: int = 0,
         cells: CellCost | None = None,
         few: CellCost | None = None,
+        like: CostCurve | None = None,
     ) -> None:
         """least_depth: how many cells each row of a step must read, on average, before the step
         teaches anything about the price of a cell.
         cells: the price of a cell.
         few: the price of a cell in steps whose rows do not fill a tile; None where it is the
-        same."""
+        same.
+        like: the curve that the one of the rows follows beyond what was measured."""
         self._least_depth = least_depth
-        self.rows = CostCurve(initial_ms_each)
+        self.rows = CostCurve(initial_ms_each, like=like)
         self.cells = cells or CellCost()
         self._few = few
 
@@ -140,7 +143,9 @@ class CostModel:
         # tile, and only the time that a step took above its decode rows is known.
         few = self.decode.cells if tiles else None
         self.prefill = ShapeCost(prefill_ms_per_token, few=few)
-        self.mixed = ShapeCost(prefill_ms_per_token, least_depth=SHORT_PROMPT_CELLS)
+        self.mixed = ShapeCost(
+            prefill_ms_per_token, least_depth=SHORT_PROMPT_CELLS, like=self.prefill.rows
+        )
         self.pace = Pace()
 
     def step_ms(
@@ -184,9 +189,9 @@ class CostModel:
         `beside` decode rows is within budget."""
         shape, within_reach = self.prefill, n_max
         if beside:
-            # The slice is never much larger than what has been measured. Where a few tokens cost
-            # nothing beside the rows (a GPU that waits for memory anyway), hundreds may cost much,
-            # and the streams would wait for the mistake.
+            # The slice is never much larger than what has been measured, beside rows or alone.
+            # Where a few tokens cost nothing beside the rows (a GPU that waits for memory anyway),
+            # hundreds may cost much, and the streams would wait for the mistake.
             shape = self.mixed
             within_reach = min(n_max, max(FIRST_TRIED, shape.rows.next_untried()))
         return in_whole_tiles(
