@@ -55,11 +55,9 @@ class SchedulerSettings:
     # The longest prefill slice while no interactive request decodes, unless the slice can be cut
     # soon or is one tile of the attention kernel.
     slice_ms: float = 250.0
-    # The length of a newcomer's slice beside running interactive streams, in multiples of their own
-    # step. Simulated (22 ms for a row, about 5 ms for each further token), three clients, p99 and
-    # first token as multiples of llama-server's: 0.25 and 1.52 with 1, 0.31 and 1.41 with 1.5, 0.36
-    # and 1.42 with 2; with 2 s think time 0.24 and 1.41, 0.30 and 1.24, 0.38 and 1.17.
-    newcomer_steps: float = 1.5
+    # The longest that the reader of a running stream waits for a token because prompts of
+    # interactive requests are read. People read about five tokens a second.
+    newcomer_ms: float = 200.0
     # Which request goes first within a lane. "fair" shares the lane between apps by the tokens they
     # were served. "deadline" serves the earliest `deadline_ms` first, whichever app it is of.
     order: Literal["fair", "deadline"] = "fair"

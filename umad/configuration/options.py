@@ -273,10 +273,11 @@ SCALARS: tuple[Option, ...] = (
     ),
     nested_option(
         "scheduler",
-        "newcomer_steps",
-        number(0.1, 100, unit="multiples of the running streams' step"),
-        "A newcomer's prefill slice beside others, in multiples of their step.",
-        "Higher brings a newcomer's first token sooner and makes the others wait longer.",
+        "newcomer_ms",
+        number(1, 100_000, unit="milliseconds"),
+        "The longest gap between a running stream's tokens for newcomers' prompts.",
+        "Higher brings first tokens sooner beside running streams, and makes those wait longer for "
+        "a token meanwhile. Streams whose own steps take longer wait for about one step more.",
     ),
     nested_option(
         "scheduler",

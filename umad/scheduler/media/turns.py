@@ -24,6 +24,7 @@ from umad.scheduler.scheduled_request import ScheduledRequest
 from umad.scheduler.steps.candidates import Candidates, Hold, Reason
 from umad.scheduler.steps.composer import LEAST_MS, BackgroundTerms
 from umad.scheduler.steps.limits import StepLimits
+from umad.scheduler.steps.patience import Patience
 from umad.step import StepPlan, StepResult
 
 # Of an encoder or of rows while no interactive request decodes. An arrival waits for its end.
@@ -51,6 +52,7 @@ class MediaTurns:
     ) -> None:
         self._cost = cost
         self._settings = settings
+        self._patience = Patience(settings.newcomer_ms)
         self._batch_tokens = batch_tokens
         self._has_rows = has_rows
         # Rows take so many times as long as the cost model expects of as many tokens.
@@ -129,7 +131,7 @@ class MediaTurns:
             return alone_ms if terms.most_ms is None or not bulk else min(alone_ms, terms.most_ms)
         if bulk:
             return None
-        return self._settings.newcomer_steps * limits.solo_ms
+        return self._patience.piece_ms(len(limits.rows), limits.solo_ms)
 
     def _rows(
         self,

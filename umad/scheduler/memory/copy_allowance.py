@@ -24,6 +24,7 @@ from umad.scheduler.memory.state_saving import StateSaver
 from umad.scheduler.scheduled_request import ScheduledRequest
 from umad.scheduler.steps.candidates import Candidates, Hold, Reason
 from umad.scheduler.steps.limits import StepLimits
+from umad.scheduler.steps.patience import Patience
 from umad.step import HouseKept, MemoryOp, ParkDrop, StateDrop, StepResult
 
 # For the copies of a step without interactive rows. A request that arrives meanwhile hardly notices
@@ -54,7 +55,7 @@ class CopyAllowance:
         self._store = store
         self._checkpoints = checkpoints
         self._copying = copying
-        self._settings = settings
+        self._patience = Patience(settings.newcomer_ms)
         self._guarded = guarded
         self._for_background = False
 
@@ -129,7 +130,7 @@ class CopyAllowance:
         if not limits.rows:
             return COPY_MS, 0.0 if candidates.prefill else COPY_MS
         return (
-            self._settings.newcomer_steps * limits.solo_ms,
+            self._patience.piece_ms(len(limits.rows), limits.solo_ms),
             limits.allowance_ms(self._piece_ms()),
         )
 

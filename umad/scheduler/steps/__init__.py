@@ -10,6 +10,7 @@
     traffic_budget       TrafficBudget: a bucket of bytes that all steps empty (the ΣBMT budget)
     neighbours           Courtesy: little background work while another model is interactive
     newcomers            NewcomerLine: slices of the prompts that wait for a first token
+    patience             Patience: first tokens that come sooner against tokens that come later
     slice_size           SlicePicker: the size of a slice that an arrival may cut
     cut_cost             CutCost: what it costs that a step may be cut
     composer             StepComposer: the rows and slices of one step

@@ -7,28 +7,27 @@ served would freeze every app for as long as one of them reads. Still, one step 
 however many short ones arrive.
 
 Size: while no interactive request decodes, a slice takes `slice_ms`, or a tile where less would be
-slower. Beside running streams, the slices are equal and take at most `newcomer_steps` of the
-streams' step. No first token waits for a part of another newcomer's prompt, unless that costs all
-of them less than it saves.
+slower. Beside running streams its size is the best for first tokens and streams together
+(`patience`), by what the cost model knows of this machine: mostly a short prompt is read in two or
+three steps, and a long one in more of them that are shorter. No step takes longer than
+`newcomer_ms`, unless the streams' own steps do, or newcomers outnumber the streams. No first token
+waits for a part of another newcomer's prompt, unless that costs all of them less than it saves.
 
 Not: when newcomers run at all (`composer`).
 Pure; owner: the step thread.
 """
 
-import math
 from collections.abc import Sequence
 
 from umad.config import SchedulerSettings
 from umad.scheduler.costs.step_cost import CostModel, ShapeCost, slice_cells
-from umad.scheduler.costs.tiles import ATTENTION_ROWS, in_whole_tiles
+from umad.scheduler.costs.tiles import ATTENTION_ROWS
 from umad.scheduler.queue.orders import Order
 from umad.scheduler.scheduled_request import ScheduledRequest
+from umad.scheduler.steps.patience import Patience
 from umad.step import PrefillSlice
 
 FIRST_COMES_EVERY = 4
-# However many newcomers there are, their slice is at most so many times as long as the slice of
-# one.
-MOST_CROWD = 4.0
 
 
 class NewcomerLine:
@@ -41,6 +40,7 @@ class NewcomerLine:
         self._settings = settings
         self._batch_tokens = batch_tokens
         self._order = order
+        self._patience = Patience(settings.newcomer_ms)
         self._turns = 0
 
     def alone(
@@ -68,24 +68,25 @@ class NewcomerLine:
         """Cut the slices of newcomers beside `n_rows` running streams, whose step takes
         `solo_ms`."""
         line = self._in_turn(newcomers)
-        # Where more requests wait for their first token than already have it, a fixed bound would
-        # protect the few from the many (imp #1950).
-        crowd = min(MOST_CROWD, max(1.0, len(line) / n_rows))
-        first = line[0]
+        start = line[0].n_computed
+        most_ms = self._patience.most_ms(n_rows, solo_ms)
+        if len(line) > n_rows:
+            # Where more requests wait for their first token than already have it, that bound would
+            # protect the few from the many (imp #1950).
+            most_ms = max(most_ms, self._settings.slice_ms)
         n_most = self._cost.prefill_within(
-            self._settings.newcomer_steps * crowd * solo_ms,
+            most_ms,
             beside=n_rows,
             n_max=self._batch_tokens - n_rows,
-            start=first.n_computed,
+            start=start,
         )
-        n_tokens = n_most = max(1, n_most)
-        if first.n_pending > n_most:
-            # The prompt takes as many steps as with full slices, but equal ones. Full slices and a
-            # short last one would stall the running streams longer and bring the first token no
-            # sooner.
-            equal = math.ceil(first.n_pending / math.ceil(first.n_pending / n_most))
-            n_tokens = max(equal, in_whole_tiles(equal, beside=n_rows, fits=lambda n: n <= n_most))
-        n_tokens = min(n_tokens, self._batch_tokens - n_rows)
+        n_tokens = self._patience.slice_tokens(
+            [entry.n_in_slice for entry in line],
+            n_rows=n_rows,
+            solo_ms=solo_ms,
+            n_most=max(1, n_most),
+            extra_ms=lambda n: self._cost.mixed.slice_ms(n, start, n_rows),
+        )
         return self._cut(line, n_tokens, self._cost.mixed, beside=n_rows, own_ms=solo_ms)
 
     def _in_turn(self, newcomers: Sequence[ScheduledRequest]) -> list[ScheduledRequest]:
@@ -122,10 +123,11 @@ class NewcomerLine:
             if n_done:
                 # With this prompt in it, the step is longer for this newcomer and for the n_done
                 # others whose first tokens the step brings. A step of its own costs only this
-                # newcomer.
+                # newcomer. A part of a prompt saves no step.
                 longer_ms = cost.at(taken + n, n_cells + cells, beside)
                 longer_ms -= cost.at(taken, n_cells, beside)
-                if (n_done + 1) * longer_ms >= own_ms + cost.at(n, cells, beside):
+                saved_ms = cost.at(n, cells, beside) + (own_ms if n == entry.n_pending else 0.0)
+                if (n_done + 1) * longer_ms >= saved_ms:
                     break
             slices.append(prefill_slice(entry, n))
             taken += n
