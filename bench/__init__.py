@@ -10,6 +10,7 @@ Nothing here runs inside umad; contenders are processes that are reached over a 
     python -m bench longctx     B  decode speed deep in a context, by type of the KV cache
     python -m bench overhead    C  first token and CPU per token of a single stream
     python -m bench four-apps   throughput of four apps together, and the memory it takes
+    python -m bench newcomers   first tokens beside running streams, and what they cost those
     python -m bench speed       decode speed side by side
     python -m bench gateway     what HTTP adds to the socket: time and CPU per token, a crowd
     python -m bench masks       what a constraint adds to the time between two tokens
@@ -66,6 +67,7 @@ low, high}}.
     trace_picture                              a few steps of a trace, as SVG
     exchange    one recorded request           latency     the waits its client felt
     fleet_traffic  fleet_world  fleet_routes   the sessions, machines and contenders of `fleet`
+    newcomers_simulated                        the curve of `newcomers` without servers
     running     servers started together, taking turns, always ended
     company     prompt work done while a user waited
 """

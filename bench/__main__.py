@@ -29,6 +29,7 @@ from bench import (
     media,
     memory,
     mixed,
+    newcomers,
     overhead,
     plan,
     predict,
@@ -49,6 +50,7 @@ def _later(name: str) -> Callable[[Sequence[str]], int]:
 
 BENCHMARKS: Mapping[str, Callable[[Sequence[str]], int]] = {
     "mixed": mixed.main,
+    "newcomers": newcomers.main,
     "longctx": longctx.main,
     "overhead": overhead.main,
     "four-apps": four_apps.main,

@@ -3,9 +3,10 @@
     python -m bench.charts mixed.json overhead.json --into bench/charts
 
 Each table becomes a chart: a panel for each of its rows, a bar for each contender, the range as a
-whisker. Three charts differ: the cost of background work (`cost`), speed against the bytes
-a token moves (`longctx`), and a day (`fleet`). Not: measuring; only places on paper are computed
-here. The same document gives the same SVG, byte for byte. Owner: the caller's main thread.
+whisker. Four charts differ: the cost of background work (`cost`), speed against the bytes
+a token moves (`longctx`), a day (`fleet`), and the curve of `newcomers`. Not: measuring; only
+places on paper are computed here. The same document gives the same SVG, byte for byte. Owner: the
+caller's main thread.
 """
 
 import argparse
@@ -41,6 +42,8 @@ _COST_ROWS = ("wait p50, ms", "wait p95, ms", "wait p99, ms", "longest wait, ms"
 _COST = "cost-"
 # The table of `bench.fleet` that is a line in time.
 _DAY = "day"
+# The table of `bench.newcomers` with a point for each setting.
+_THINKING = "thinking"
 
 
 def draw(document: Document, folder: Path) -> list[Path]:
@@ -52,6 +55,8 @@ def draw(document: Document, folder: Path) -> list[Path]:
         drawn = {each["kind"]: _panels(each) for each in comparisons if each["kind"] != _DAY}
         if any(kind.startswith(_COST) for kind in drawn):
             drawn["cost"] = _cost([each for each in comparisons if each["kind"].startswith(_COST)])
+        if _THINKING in drawn:
+            drawn["curve"] = _curve(comparisons)
         special = _SPECIAL.get(document["benchmark"])
         if special is not None:
             drawn[special.__name__.strip("_")] = special(comparisons)
@@ -181,6 +186,38 @@ def _day(comparisons: Sequence[Mapping[str, Any]]) -> Figure:
     axis.set_title(day["title"])
     axis.set_ylim(bottom=0)
     axis.legend(frameon=False, fontsize=8)
+    return figure
+
+
+def _curve(comparisons: Sequence[Mapping[str, Any]]) -> Figure:
+    """The first token against the longest gaps of the streams beside it; a point a setting."""
+    (thinking,) = [each for each in comparisons if each["kind"] == _THINKING]
+    rows = _by_row(thinking)
+    first, gap = rows["first token p50, ms"], rows["wait p99, ms"]
+    figure = Figure(figsize=(5.6, 3.8), layout="constrained")
+    axis = figure.subplots()
+    contenders = _contenders(rows)
+    own = sorted(contenders[:-1], key=lambda name: float(gap[name]["median"]))
+    medians = [(first[name]["median"], gap[name]["median"]) for name in own]
+    axis.plot([x for x, _ in medians], [y for _, y in medians], color="#bbbbbb", zorder=0)
+    for place, name in enumerate(contenders):
+        axis.errorbar(
+            [first[name]["median"]],
+            [gap[name]["median"]],
+            xerr=_whiskers([first[name]]),
+            yerr=_whiskers([gap[name]]),
+            marker="os^Dvp"[place % 6],
+            linestyle="",
+            capsize=2,
+            color=_COLOURS[place % len(_COLOURS)],
+            label=name,
+        )
+    axis.legend(frameon=False, fontsize=8)
+    axis.set_xlim(left=0)
+    axis.set_ylim(bottom=0)
+    axis.set_xlabel("first token, median, ms")
+    axis.set_ylabel("between tokens, p99, ms")
+    axis.set_title(thinking["title"])
     return figure
 
 

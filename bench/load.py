@@ -57,6 +57,9 @@ class Load:
     think_s: float
     background_prompt_tokens: int
     background_tokens: int
+    # A client thinks for up to this share of `think_s` less or more. With 0, clients whose answers
+    # end together ask together for ever.
+    think_spread: float = 0.0
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -180,7 +183,8 @@ async def _interactive(
     await asyncio.sleep(later_s)
     while True:
         await _short(connection, load, prompts, exchanges, load.tokens)
-        await asyncio.sleep(load.think_s)
+        share = prompts.between(-load.think_spread, load.think_spread)
+        await asyncio.sleep(load.think_s * (1 + share))
 
 
 async def _background(
