@@ -75,6 +75,23 @@ def test_background_work_waits_for_the_guard_beside_a_stream() -> None:
     assert seen == {"guard", None}, "held by most steps, carried by some"
 
 
+def test_a_first_token_waits_for_the_streams_beside_which_its_prompt_is_read() -> None:
+    bench = Bench()
+    for rid in (1, 2, 3):
+        bench.arrive(rid, 20, 400)
+    bench.run(5)
+    bench.arrive(4, 60, 10, app="editor")
+    bench.arrive(5, 200, 10, app="agent")
+
+    bench.step()
+    waits = bench.scheduler.waits(bench.now_ns)
+    while not bench.tokens[4]:
+        bench.step()
+
+    assert waits == {4: "3 streams beside its prompt", 5: "a prompt of an interactive request"}
+    assert 4 not in bench.scheduler.waits(bench.now_ns)
+
+
 def test_background_work_waits_for_an_interactive_prompt() -> None:
     bench = Bench()
     bench.arrive(1, 50, 200, lane="background", app="index")

@@ -27,15 +27,19 @@ def reasons(
     plan: StepPlan,
     now_ns: int,
 ) -> dict[int, str]:
-    """Return why each of `entries` waits, by request number. Those that `plan` serves are left out.
+    """Return why each of `entries` waits, by request number. Those that `plan` serves are left out,
+    but for newcomers whose first tokens are held up by the streams beside which they are read.
 
     holds: the holds of the last plan.
     """
     served = {row.rid for row in plan.decode} | {piece.rid for piece in plan.prefill}
     served |= {one.rid for one in (plan.rows, plan.encode) if one is not None}
+    in_part = {piece.rid for piece in plan.prefill if plan.decode and not piece.wants_logits}
     found: dict[int, str] = {}
     for entry in entries:
         if entry.rid in served:
+            if entry.rid in in_part and entry.lane in guarded:
+                found[entry.rid] = Reason.STREAMS_BESIDE.value.format(n=len(plan.decode))
             continue
         if entry.state is RequestState.WAITING:
             found[entry.rid] = _unplaced(entry, waiting, placer, now_ns)

@@ -279,7 +279,7 @@ class Scheduler:
 
     def waits(self, now_ns: int) -> dict[int, str]:
         """Return why requests wait, in words, by their numbers. Those that the last plan serves are
-        left out."""
+        left out, but for prompts that it reads in part."""
         return reasons(
             [entry for entry in self._entries.values() if not entry.ahead],
             waiting=self._waiting,

@@ -38,6 +38,8 @@ class Reason(Enum):
     MEDIA = "an image or sound is read"
     GUARD = "guard"
     NEWCOMERS = "a prompt of an interactive request"
+    # Its prompt is read in slices, so that they go on meanwhile.
+    STREAMS_BESIDE = "{n} streams beside its prompt"
     STREAMS = "interactive requests run"
     FULL_STEP = "the step is full"
 
