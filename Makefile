@@ -19,6 +19,7 @@ LIBRARY := $(if $(filter Darwin,$(shell uname -s)),metal,cpu)
 # --cached takes the wheel that pip has kept, to try the rest without compiling.
 LIBRARY_HOW :=
 STAMP_RELEASE := $(VENV)/.installed-release
+STAMP_SKY := $(VENV)/.installed-skypilot
 # Where code-server comes from npm; CODE_SERVER names another one.
 OWN_CODE_SERVER := $(CURDIR)/$(VENV)/code-server
 STAMP_CODE_SERVER := $(VENV)/.installed-code-server
@@ -27,7 +28,7 @@ STAMP_VSCODE := adapters/vscode/node_modules/.installed
 CANDIDATES := $(if $(PYTHON),$(PYTHON),python3 python3.13 python3.12 python3.11 python3.14 python)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-busy lint types layers pytest format service-test container-test browser-test agents-test clients-test neovim-test vscode-test vscode-package vscode-host-test window-test weights-test states-fuzz fuzz-http harness-test zoo-test zoo-table window-table estimate-table bench bench-check soak config manual top-pictures dist dist-test library-wheel library-test formula release-check release-notes install clean
+.PHONY: help demo test test-busy lint types layers pytest format service-test container-test browser-test agents-test clients-test neovim-test vscode-test vscode-package vscode-host-test window-test weights-test states-fuzz fuzz-http scale-test harness-test zoo-test zoo-table window-table estimate-table bench bench-check soak config manual top-pictures dist dist-test library-wheel library-test formula release-check release-notes install clean
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -100,6 +101,10 @@ states-fuzz: $(STAMP) ## the scheduler on a fake hybrid device, 10,000 random ex
 
 fuzz-http: $(STAMP_FUZZ) ## what /openapi.json allows and what not, and its answers held against it
 	SCHEMATHESIS="$(CURDIR)/$(VENV)/fuzz/bin/schemathesis" $(BIN)/python -m pytest -q tests/fuzz
+
+scale-test: $(STAMP_SKY) ## umad's tasks in SkyPilot itself, without a network, and the engines' options in their wheels
+	$(BIN)/python -m tests.scale.engine_flags --check $(VENV)/wheels/*.whl
+	SKY_PYTHON="$(CURDIR)/$(VENV)/skypilot/bin/python" $(BIN)/python -m pytest -q -rs tests/sky
 
 harness-test: $(STAMP_HARNESS) ## lm-evaluation-harness's log-likelihoods held against llama-server's (builds it first)
 	$(BIN)/python -m bench.peers
@@ -246,6 +251,17 @@ $(STAMP_HARNESS): $(STAMP_BENCH)
 	$(BIN)/python -m venv $(VENV)/harness
 	$(VENV)/harness/bin/python -m pip install --quiet --disable-pip-version-check \
 	  'lm_eval[api]==0.4.13' 'transformers==5.24.0'
+	@touch $@
+
+# It wants click and uvicorn older than umad's. The wheels of the engines are read, and not installed.
+$(STAMP_SKY): $(STAMP)
+	@echo "installing SkyPilot into $(VENV)/skypilot and fetching the engines' wheels: 1 GB"
+	$(BIN)/python -m venv $(VENV)/skypilot
+	$(VENV)/skypilot/bin/python -m pip install --quiet --disable-pip-version-check \
+	  'skypilot[kubernetes]==0.14.1'
+	$(BIN)/python -m pip download --quiet --no-deps --disable-pip-version-check \
+	  --only-binary :all: --platform manylinux_2_34_x86_64 --platform manylinux_2_28_x86_64 \
+	  --python-version 3.11 --dest $(VENV)/wheels vllm==0.33.0 sglang==0.5.23
 	@touch $@
 
 # What speech is held against; umad itself has no use for its packages.

@@ -26,6 +26,8 @@ more client of the socket.
     jobs         jobs                                following  how far a pull or a job is, shown
     estimate     estimate                            quantize   quantize
     scale        scale plan                          router     umad router
+    scale_launch  scale launch: on a rented machine  scale_here  with --local, on this one
+    scale_running  scale status, down, watch
     node         umad node
     metrics      metrics                             config     config show, check, example
     top          top, a package: the only part that imports Textual

@@ -47,6 +47,53 @@ def plan(
     as_json: bool,
 ) -> int:
     """Show how MODEL is split over accelerators, and what would fit where it does not."""
+    found = found_plan(
+        model,
+        accelerators,
+        path=path,
+        engine=engine,
+        nodes=nodes,
+        context_tokens=context_tokens,
+        quantization=quantization,
+        kv_dtype=kv_dtype,
+        tp=tp,
+        pp=pp,
+        dp=dp,
+        by_expert=by_expert,
+        draft=draft,
+        draft_method=draft_method,
+        draft_tokens=draft_tokens,
+        share=share,
+        offline=offline,
+    )
+    if as_json:
+        click.echo(json.dumps(found.as_map()))
+    else:
+        _print(found)
+    return DONE if found.fits else FAILED
+
+
+def found_plan(
+    model: str,
+    accelerators: str,
+    *,
+    path: Path | None,
+    engine: EngineName,
+    nodes: int,
+    context_tokens: int,
+    quantization: str,
+    kv_dtype: str,
+    tp: int,
+    pp: int,
+    dp: int,
+    by_expert: bool | None,
+    draft: str | None,
+    draft_method: str,
+    draft_tokens: int,
+    share: float,
+    offline: bool,
+) -> Plan:
+    """The plan that options ask for. Raises the errors of whoever reads the model."""
     # A slip in a name is said before anybody is asked about the model.
     machines = parse(accelerators, nodes=nodes)
     wish = Wish(
@@ -62,12 +109,7 @@ def plan(
     )
     shape = find_shape(model, catalogue(path), gguf_here=_here(model, path), offline=offline)
     drafted = _draft(draft, draft_method, draft_tokens, offline=offline)
-    found = planned(shape, machines, wish, draft=drafted)
-    if as_json:
-        click.echo(json.dumps(found.as_map()))
-    else:
-        _print(found)
-    return DONE if found.fits else FAILED
+    return planned(shape, machines, wish, draft=drafted)
 
 
 def _here(model: str, config: Path | None) -> Path | None:
