@@ -168,7 +168,7 @@ def down(**given: Any) -> None:
 @click.option(
     "--every",
     "every_s",
-    type=click.FloatRange(1, 3600),
+    type=click.FloatRange(1, 45),
     default=30.0,
     show_default=True,
     metavar="SECONDS",

@@ -77,23 +77,35 @@ def down(name: str) -> None:
 
 def watch(every_s: float, is_once: bool) -> None:
     """Do what is to be done, again and again."""
-    before: dict[str, Seen] = {}
+    # How each was when SkyPilot knew it: a machine that was taken away is not known any more.
+    known: dict[str, Seen] = {}
     while True:
         kept = records()
         watched = [one for one in map(kept.of, kept.names()) if one.kind != "here"]
-        seen = _seen(watched)
-        for record in watched:
-            try:
-                _tend(kept, record, seen.get(record.name), before.get(record.name))
-            except UmadError as error:
-                click.echo(f"{record.name}: {printable(error.message)}", err=True)
-        before = seen
+        try:
+            _watch_all(kept, watched, known)
+        except UmadError as error:
+            # A cloud that does not answer now may do so next time.
+            click.echo(f"umad: {printable(error.message)}", err=True)
         if is_once:
             return
         time.sleep(every_s)
 
 
-def _tend(kept: Records, record: Record, seen: Seen | None, before: Seen | None) -> None:
+def _watch_all(kept: Records, watched: list[Record], known: dict[str, Seen]) -> None:
+    seen = _seen(watched)
+    for record in watched:
+        try:
+            done = _tend(kept, record, seen.get(record.name), known.get(record.name))
+        except UmadError as error:
+            click.echo(f"{record.name}: {printable(error.message)}", err=True)
+            continue
+        if done is Do.RENT:
+            known.pop(record.name, None)
+    known.update(seen)
+
+
+def _tend(kept: Records, record: Record, seen: Seen | None, before: Seen | None) -> Do:
     box = _box(kept, record, seen)
     found = verdict(
         record,
@@ -120,6 +132,7 @@ def _tend(kept: Records, record: Record, seen: Seen | None, before: Seen | None)
         _rent_again(kept, record)
     if found is not Do.NOTHING:
         click.echo(f"{record.name}: {found.value}")
+    return found
 
 
 def _rent_again(kept: Records, record: Record) -> None:

@@ -56,7 +56,11 @@ def verdict(
     is_member: bool,
     now_s: float,
 ) -> Do:
-    """What to do now. seen is None where SkyPilot knows it not, before is what was seen before."""
+    """What to do now.
+
+    seen is None where SkyPilot knows it not, and before is what it knew last. A machine whose job
+    ended is there for a minute more, so whoever looks more often than that sees how it ended.
+    """
     is_over = bool(record.ends_at_s) and now_s >= record.ends_at_s
     if seen is None:
         if is_member:
