@@ -3,7 +3,11 @@
 import json
 from pathlib import Path
 
+import pytest
+
 from tests.cli.conftest import Umad
+from tests.models.loopback_hub import LoopbackHub
+from umad.models.fetching.hub import HubAccess
 from umad.scale.known_models import KNOWN
 
 
@@ -55,12 +59,71 @@ def test_wrong_words_are_one_line_and_2(umad: Umad) -> None:
             ("Qwen2.5-7B-Instruct", "A100", "--draft", "Qwen3-14B", "--draft-method", "egle"),
             "eagle",
         ),
+        (("Qwen2.5-7B-Instruct", "MI300"), "did you mean MI300X"),
+        (("Qwen2.5-7B-Instruct", "A100:two"), "is no accelerator"),
+        (("Qwen2.5-7B-Instruct", "A100:0"), "1 to 16"),
+        (("Qwen2.5-7B-Instruct", "A100:99"), "--nodes"),
+        (("Qwen2.5-7B-Instruct", "A100", "--nodes", "0"), "0 machines: there are 1 to 64"),
+        (("Qwen2.5-7B-Instruct", "A100:2", "--tp", "-1"), "tp is -1"),
+        (("Qwen2.5-7B-Instruct", "A100:2", "--dp", "9"), "ask for 9 accelerators"),
+        (("Qwen2.5-7B-Instruct", "A100:2", "--ctx", "99999999"), "the engines refuse more"),
+        (("Qwen2.5-7B-Instruct", "A100:2", "--memory-share", "7"), "within 0.05 and 1"),
+        (("Qwen2.5-7B-Instruct", "A100:2", "--kv-dtype", "fp4"), "auto, fp8"),
     ):
         ended = umad("scale", "plan", *words, "--offline")
 
         assert ended.code == 2, words
         assert ended.err.count("\n") == 1
         assert says in ended.err
+
+
+def test_what_the_engine_would_refuse_is_refused_first_with_its_reason(umad: Umad) -> None:
+    for words, says in (
+        (
+            ("Qwen2.5-7B-Instruct", "A100:3", "--tp", "3"),
+            "28 attention heads do not divide by TP=3",
+        ),
+        (("Qwen2.5-7B-Instruct", "A100:2", "--ep"), "EP=2 needs experts"),
+    ):
+        ended = umad("scale", "plan", *words, "--offline")
+
+        assert ended.code == 1, words
+        assert says in ended.err
+
+
+def test_a_model_that_is_nowhere_is_1_and_near_ones_are_named(umad: Umad) -> None:
+    for model, says in (
+        ("Qwen/Qwen2.5-7B-Instrukt", "did you mean"),
+        ("/nope", "does not exist"),
+        ("nobody/nothing", "--offline asks nobody else"),
+    ):
+        ended = umad("scale", "plan", model, "A100", "--offline")
+
+        assert ended.code == 1, model
+        assert ended.err.count("\n") == 1
+        assert says in ended.err
+
+
+def test_a_gated_model_is_4_and_says_where_to_accept_its_licence(
+    umad: Umad, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    with LoopbackHub() as hub:
+        access = HubAccess(endpoint=hub.url, cache=tmp_path)
+        monkeypatch.setattr(HubAccess, "of_client", lambda: access)
+        hub.add("org/closed", {"config.json": b"{}"}, plain=frozenset({"config.json"}), gated=True)
+
+        ended = umad("scale", "plan", "org/closed", "A100")
+
+    assert ended.code == 4
+    assert ended.err.count("\n") == 1
+    assert "accept its licence" in ended.err
+
+
+def test_a_gated_model_that_is_known_is_planned_and_says_so(umad: Umad) -> None:
+    ended = umad("scale", "plan", "meta-llama/Llama-3.1-8B-Instruct", "L40S", "--offline")
+
+    assert ended.code == 0
+    assert "- The hub gives it to those who accepted its licence: set HF_TOKEN." in ended.out
 
 
 def test_a_config_of_one_s_own_is_planned(umad: Umad, tmp_path: Path) -> None:
