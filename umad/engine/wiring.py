@@ -108,7 +108,12 @@ def serve(options: EngineOptions, link: socket.socket, mailbox: Mailbox) -> None
     files = None
     if model.media is not None:
         decoder = MediaDecoder(MediaLimits.of(options.media))
-        files = MediaFiles(model.media, decoder, has_rows=rows.__contains__)
+        files = MediaFiles(
+            model.media,
+            decoder,
+            has_rows=rows.__contains__,
+            has_readers=lambda: seat.has_readers(clock.now_ns()),
+        )
     n_cells = model.facts.n_cells
     intake = Intake(
         vocab=vocab,

@@ -10,7 +10,6 @@ other here, as long as `MediaLimits.wall_s` for each file.
 """
 
 import contextlib
-import fcntl
 import hashlib
 import select
 import subprocess
@@ -21,14 +20,12 @@ from typing import Any
 from umad.content import MEDIA_NAMES, MediaFile
 from umad.errors import BadMedia, Unsupported
 from umad.isolated import python_module
-from umad.media.decoder_child import frame_of, read_frame, write_bytes
+from umad.media.decoder_child import frame_of, read_frame, widen, write_bytes
 from umad.media.limits import MediaLimits
 from umad.media.medium import SAMPLE_RATE_HZ, Medium
 
 # A child ends its own work in time. Past this it hangs, or the whole machine does.
 EXTRA_S = 30.0
-# Pixels come in fewer turns than with the usual 64 KiB.
-PIPE_BYTES = 2**20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,16 +48,19 @@ class MediaDecoder:
 
     def size(self, file: MediaFile, *, rate: int = SAMPLE_RATE_HZ) -> MediumSize:
         """The size of a medium, without decoding it. Raises as `medium` does."""
-        head, _ = self._decoded(file, rate, only_size=True)
+        head, _ = self._decoded(file, rate, only_size=True, gently=False)
         return MediumSize(**head)
 
-    def medium(self, file: MediaFile, *, rate: int = SAMPLE_RATE_HZ) -> Medium:
-        """The medium in a file. rate: that of a sound's samples.
+    def medium(
+        self, file: MediaFile, *, rate: int = SAMPLE_RATE_HZ, gently: bool = False
+    ) -> Medium:
+        """The medium in a file. rate: that of a sound's samples. gently: on idle cores alone, as
+        long as `MediaLimits.gentle_s`, since somebody reads a stream.
 
         Raises `BadMedia` with the file's place where it is none, and `Unsupported` where the
         libraries that decode are not installed.
         """
-        head, data = self._decoded(file, rate, only_size=False)
+        head, data = self._decoded(file, rate, only_size=False, gently=gently)
         content_id = hashlib.sha256(file.data).hexdigest()
         try:
             return Medium(kind=file.kind, content_id=content_id, data=data, **head)
@@ -73,7 +73,7 @@ class MediaDecoder:
             self._end()
 
     def _decoded(
-        self, file: MediaFile, rate: int, *, only_size: bool
+        self, file: MediaFile, rate: int, *, only_size: bool, gently: bool
     ) -> tuple[dict[str, Any], bytes]:
         limits = self._limits
         if not file.data:
@@ -84,7 +84,13 @@ class MediaDecoder:
                 f"a file of {len(file.data):,} bytes, and at most {limits.file_bytes:,} are read",
             )
         question = frame_of(
-            {"kind": file.kind, "rate": rate, "only_size": only_size, "limits": asdict(limits)},
+            {
+                "kind": file.kind,
+                "rate": rate,
+                "only_size": only_size,
+                "gently": gently,
+                "limits": asdict(limits),
+            },
             file.data,
         )
         with self._one_at_a_time:
@@ -110,7 +116,7 @@ class MediaDecoder:
         answer = None
         with contextlib.suppress(BrokenPipeError):
             write_bytes(process.stdin, question)
-            patience_s = self._limits.wall_s + EXTRA_S
+            patience_s = self._limits.wall_s + self._limits.gentle_s + EXTRA_S
             ready, _, _ = select.select([process.stdout], [], [], patience_s)
             answer = read_frame(process.stdout) if ready else None
         if answer is None:
@@ -120,9 +126,8 @@ class MediaDecoder:
     def _started(self) -> "subprocess.Popen[bytes]":
         command = python_module("umad.media.decoder_child")
         process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-        for pipe in (process.stdin, process.stdout):
-            with contextlib.suppress(AttributeError, OSError):  # Linux only, and up to its limit
-                fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, PIPE_BYTES)  # type: ignore[arg-type]
+        widen(process.stdin)
+        widen(process.stdout)
         self._process = process
         return process
 

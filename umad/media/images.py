@@ -43,7 +43,8 @@ def read_image(data: bytes, limits: MediaLimits) -> tuple[int, int, bytes]:
     picture = _opened(data, limits)
     try:
         picture.load()
-        picture = ImageOps.exif_transpose(picture)
+        if _orientation(picture) != 1:  # else it would be copied
+            picture = ImageOps.exif_transpose(picture)
         picture = _rgb(picture)
     except MemoryError:
         raise

@@ -24,6 +24,7 @@ from umad.engine.board.page import (
     WORDS_PER_SEAT,
     BoardWords,
     is_interactive,
+    others_are_interactive,
     take_seat,
     words_of,
 )
@@ -166,6 +167,14 @@ class BoardSeat:
             for seat in range(min(words[SEATS_TAKEN], SEATS))
             if seat != self._seat and is_interactive(words, seat, now_ns)
         }
+
+    def has_readers(self, now_ns: int) -> bool:
+        """Whether this engine has interactive completions, or another one interactive work. Any
+        thread.
+        """
+        if self._words[self._at + INTERACTIVE] > 0:
+            return True
+        return others_are_interactive(self._words, self._seat, now_ns)
 
     def arrived_elsewhere(self) -> bool:
         """True if another engine was handed interactive work after the last look at `others`. The

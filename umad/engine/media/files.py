@@ -3,12 +3,14 @@
 A layout needs sizes alone, which a file's head has. A file whose rows are at hand is not decoded;
 any other is, so that a broken one is refused before its request is planned. What was decoded is
 kept with the request, up to `KEPT_BYTES` of all requests together; beyond them it is decoded once
-more when its turn comes.
+more when its turn comes. Nothing of that is a part of a step, so beside streams that somebody reads
+it is done on idle cores alone.
 
 Threads: those that take requests in call `read`, the step thread the rest.
 """
 
 import hashlib
+import logging
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
@@ -20,6 +22,8 @@ from umad.engine.media.layout import MediumLayout
 from umad.engine.media.rows import RowKey
 from umad.media.decoder import MediaDecoder, MediumSize
 from umad.media.medium import SAMPLE_RATE_HZ, Medium, MediumKind
+
+log = logging.getLogger("umad.engine")
 
 # Pixels of some photos of 12 megapixels.
 KEPT_BYTES = 256 * 2**20
@@ -76,7 +80,9 @@ class FileMedium:
 
 
 class MediaFiles:
-    """Reads the files of one engine's requests. has_rows: whether rows are at hand; any thread."""
+    """Reads the files of one engine's requests. has_rows: whether rows are at hand; any thread.
+    has_readers: whether somebody reads a stream now, so that files are decoded on idle cores.
+    """
 
     def __init__(
         self,
@@ -84,11 +90,13 @@ class MediaFiles:
         decoder: MediaDecoder,
         *,
         has_rows: Callable[[RowKey], bool],
+        has_readers: Callable[[], bool],
         kept_bytes: int = KEPT_BYTES,
     ) -> None:
         self._encoder = encoder
         self._decoder = decoder
         self._has_rows = has_rows
+        self._has_readers = has_readers
         self._rate = encoder.facts.sample_rate or SAMPLE_RATE_HZ
         self._left_bytes = kept_bytes
         self._sizes: OrderedDict[tuple[str, str], MediumSize] = OrderedDict()
@@ -139,7 +147,10 @@ class MediaFiles:
 
     def decode(self, file: MediaFile) -> Medium:
         """The pixels or samples of a file."""
-        return self._decoder.medium(file, rate=self._rate)
+        gently = self._has_readers()
+        medium = self._decoder.medium(file, rate=self._rate, gently=gently)
+        log.info("file decoded kind=%s cores=%s", file.kind, "idle" if gently else "all")
+        return medium
 
     def let_go(self, n_bytes: int) -> None:
         """So many bytes of what was decoded are dropped."""
