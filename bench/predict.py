@@ -129,7 +129,7 @@ class _Run:
                 settings=SchedulerSettings(),
                 latency_cap=Settings().latency_cap,
                 lanes=lanes,
-                cuts_soon=False,
+                cut_share=1.0,
                 cost=cost,
             )
         )

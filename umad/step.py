@@ -356,6 +356,8 @@ class StepResult:
     felt_ms: float = 0.0
     # Weights touched, KV read and written, and logits; for a cut step, the part that it got to.
     bytes_moved: int = 0
+    # Of a cut step: from the arrival that asked for the cut until the device was free.
+    cut_ms: float = 0.0
     # (seq, tokens now in the KV) of every prefill slice, asked of llama.cpp after a cut. A sequence
     # whose state could not be put back is empty.
     seq_lengths: tuple[tuple[int, int], ...] = ()

@@ -66,3 +66,21 @@ def test_however_cuts_and_decodes_interleave_an_unarmed_decode_runs_undisturbed(
     thread.join()
 
     assert not any(seen)
+
+
+def test_it_tells_how_long_a_cut_has_taken_and_that_none_was_asked_for() -> None:
+    switch, now = Switch(), [1_000]
+    cutter = Cutter(abort=switch.abort, clear=switch.clear, now_ns=lambda: now[0])
+
+    cutter.arm()
+    now[0] += 50
+    uncut_ns = cutter.disarm()
+    cutter.arm()
+    cutter.cut()
+    now[0] += 30
+    cutter.cut()  # another arrival: the first one has waited longest
+    now[0] += 7
+    cut_ns = cutter.disarm()
+
+    assert uncut_ns == 0
+    assert cut_ns == 37

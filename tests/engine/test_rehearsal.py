@@ -104,7 +104,7 @@ def rehearsed(*, step_ms: float, cost: CostModel | None = None) -> tuple[FakeRun
                 max_seqs=8,
                 can_share_prefix=True,
                 shares_at="anywhere",
-                cuts_soon=True,
+                cut_share=0.0,
             ),
         ),
         cost=cost,

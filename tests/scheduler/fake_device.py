@@ -45,7 +45,7 @@ class Bench:
     max_seqs: int = 16
     batch_tokens: int = 256
     cap: float = 1.2
-    cuts_soon: bool = True
+    cut_share: float = 0.0
     shares_at: Literal["anywhere", "states"] = "anywhere"
     cut_save_ms: float | None = None
     skip_ms: float = 0.0
@@ -78,7 +78,7 @@ class Bench:
                 cost=cost,
                 parking=self.parking,
                 saved=self.saved,
-                cuts_soon=self.cuts_soon,
+                cut_share=self.cut_share,
                 shares_at=self.shares_at,
                 cut_save_ms=self.cut_save_ms,
                 skip_ms=self.skip_ms,

@@ -11,6 +11,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from umad.scheduler.costs.step_cost import CostModel, slice_cells
+from umad.scheduler.steps.cut_wait import CutWait
 from umad.scheduler.steps.slice_size import SlicePicker
 
 PREFILL_MS_PER_TOKEN, PREFILL_MS_PER_CELL = 4.3, 0.002
@@ -126,7 +127,7 @@ def test_a_busy_machine_never_makes_slices_shrink_to_nothing(seed: int) -> None:
     cost = CostModel()
     factor = float(rng.uniform(1, 8))
     cost.learn_all([(0, n, prefill_ms(n, 0) * float(rng.uniform(1, 8))) for n in (4, 16, 64)])
-    picker, sizes = SlicePicker(cost.prefill, bound_ms=None), []
+    picker, sizes = SlicePicker(cost.prefill, wait=CutWait(0.0)), []
     for _ in range(4):
         start = 0
         while start < 2700:
@@ -149,7 +150,7 @@ def test_a_busy_machine_never_makes_slices_shrink_to_nothing(seed: int) -> None:
 def test_slices_find_their_size_where_nothing_was_probed_and_small_ones_look_best() -> None:
     """As measured on a CPU: 17 ms for one token, 36 for two, 50 for four, 3.1 each for many."""
     cost = CostModel()
-    picker, sizes = SlicePicker(cost.prefill, bound_ms=None), []
+    picker, sizes = SlicePicker(cost.prefill, wait=CutWait(0.0)), []
     for _ in range(60):
         n_tokens = picker.pick(room=512, start=0, within_ms=None)
         ms = 17.0 if n_tokens == 1 else 30.0 + 3.0 * n_tokens
@@ -163,7 +164,7 @@ def test_slices_find_their_size_where_nothing_was_probed_and_small_ones_look_bes
 
 def test_a_size_that_was_disturbed_when_first_tried_is_tried_again() -> None:
     cost = CostModel()
-    picker, tried = SlicePicker(cost.prefill, bound_ms=None), set[int]()
+    picker, tried = SlicePicker(cost.prefill, wait=CutWait(0.0)), set[int]()
     for _ in range(200):
         n_tokens = picker.pick(room=512, start=0, within_ms=None)
         ms = prefill_ms(n_tokens, 0) * (1 if n_tokens in tried else 2.5)

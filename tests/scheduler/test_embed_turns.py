@@ -16,7 +16,7 @@ CAP = 1.2
 class Machine:
     """A scheduler on a device of known speed. gaps_ms: of steps in which a stream had a row."""
 
-    def __init__(self, *, rows: int = 128, whole: bool = False, cuts_soon: bool = True) -> None:
+    def __init__(self, *, rows: int = 128, whole: bool = False, cut_share: float = 0.0) -> None:
         self.scheduler = assemble(
             SchedulerSpec(
                 n_cells=4096,
@@ -26,7 +26,7 @@ class Machine:
                 latency_cap=CAP,
                 lanes=Settings().qos,
                 embeds=EmbedShape(rows=rows, seqs=16, whole=whole),
-                cuts_soon=cuts_soon,
+                cut_share=cut_share,
             )
         )
         self.now_ns = 1
@@ -146,7 +146,7 @@ def test_alone_a_librarys_slices_grow_until_an_arrival_cuts_one() -> None:
 
 
 def test_slices_that_no_arrival_can_cut_stay_short() -> None:
-    machine = Machine(rows=4096, cuts_soon=False)
+    machine = Machine(rows=4096, cut_share=1.0)
     machine.embed(9, *[4000] * 8)
 
     assert max(embedded_ms(machine) for _ in range(12)) <= 51

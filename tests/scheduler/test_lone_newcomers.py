@@ -77,7 +77,7 @@ def test_while_another_waits_for_its_first_token_slices_stay_small() -> None:
 
 
 def test_where_a_running_step_cannot_be_cut_slices_stay_small() -> None:
-    bench = Bench(cuts_soon=False)
+    bench = Bench(cut_share=1.0)
     bench.arrive(1, 2000, 5, app="agent")
 
     plans = bench.run(5)

@@ -102,7 +102,7 @@ def test_prompts_that_cost_little_beside_each_other_are_read_together() -> None:
 
 
 def test_on_a_slow_machine_a_slice_is_still_a_whole_tile() -> None:
-    bench = Bench(settings=SchedulerSettings(slice_ms=50.0), tiles=True, cuts_soon=False)
+    bench = Bench(settings=SchedulerSettings(slice_ms=50.0), tiles=True, cut_share=1.0)
     bench.arrive(1, 100, 1)
 
     assert pieces(bench.step()) == {1: 64}
@@ -110,7 +110,7 @@ def test_on_a_slow_machine_a_slice_is_still_a_whole_tile() -> None:
 
 
 def test_where_there_are_no_tiles_a_slice_keeps_to_its_time() -> None:
-    bench = Bench(settings=SchedulerSettings(slice_ms=100.0), cuts_soon=False)
+    bench = Bench(settings=SchedulerSettings(slice_ms=100.0), cut_share=1.0)
     bench.arrive(1, 100, 1)
 
     (n_tokens,) = pieces(bench.step()).values()

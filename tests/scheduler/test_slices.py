@@ -29,7 +29,7 @@ def test_background_work_fills_the_whole_batch_where_nobody_ever_cuts_it() -> No
 
 
 def test_background_slices_are_sized_in_time_where_a_running_step_cannot_be_cut() -> None:
-    bench = Bench(cuts_soon=False)
+    bench = Bench(cut_share=1.0)
     bench.arrive(1, 2000, 4, lane="background")
 
     plans = bench.run(10)

@@ -84,7 +84,7 @@ class Pool:
                 parking=shape,
                 beginnings=None if window is None else Beginnings(window, self.cells.begin_of),
                 shares_at="states",
-                cuts_soon=False,
+                cut_share=1.0,
                 saved=None
                 if self.disk is None
                 else {

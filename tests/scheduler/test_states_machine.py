@@ -83,7 +83,7 @@ class StatesMachine(SchedulerMachine):
                 parking=STATE_SHAPES[self.kind],
                 beginnings=beginnings,
                 shares_at="states",
-                cuts_soon=True,
+                cut_share=0.0,
                 cut_save_ms=self.cut_save_ms,
                 skip_ms=self.skip_ms,
                 saved={

@@ -63,8 +63,9 @@ class Capabilities:
     shares_at: SharesAt
     # Cells can be copied to host memory and back.
     can_park: bool
-    # A running background step can be ended within milliseconds of an arrival.
-    cuts_soon: bool
+    # The share of a running background step that an arrival waits for: 0 where it is ended at once,
+    # 1 where it runs to its end.
+    cut_share: float
     # Milliseconds to save a state before a step, so that the step may be cut; None where such steps
     # are never cut. It counts only where a cut spoils states.
     cut_save_ms: float | None

@@ -75,6 +75,8 @@ class Decoded:
     house: HouseKept = NOTHING_KEPT
     # The rest of the rows, where requests ask how probable their prompts are.
     scored: tuple[ScoredRows, ...] = ()
+    # Of a cut step: from the request for a cut until the device was free.
+    cut_ns: int = 0
     # Wall time of the decode of a medium's rows.
     rows_ns: int = 0
 

@@ -42,8 +42,9 @@ class ModelFacts:
     kv_cell_bytes: int
     # Something of a sequence can be shared with another one.
     can_share_prefix: bool
-    # A running background step gives the device back within milliseconds.
-    cuts_soon: bool
+    # The share of a step that an arrival waits for, if it may cut it: 0 where the device looks for
+    # one all the time, 1 where steps run to their end.
+    cut_share: float
     # Milliseconds that a row's attention takes to pass over one cell of the pool that is not its
     # own.
     skip_ms: float

@@ -89,7 +89,7 @@ def serve(options: EngineOptions, link: socket.socket, mailbox: Mailbox) -> None
         company=company,
     )
     inbox = StepMail()
-    cutter = Cutter(abort=model.abort.set, clear=model.abort.clear)
+    cutter = Cutter(abort=model.abort.set, clear=model.abort.clear, now_ns=clock.now_ns)
     vocab = company.aside(lambda: Vocabulary(model.tokens))
     # The template runs in a process of its own, which starts while grammars are prepared.
     template = ChatTemplate(
@@ -362,7 +362,7 @@ def _scheduler(
             bytes_per_s=options.budget_bytes_per_s, measured=options.budget_measured
         ),
         cost=model.cost,
-        cuts_soon=able.cuts_soon,
+        cut_share=able.cut_share,
         cut_save_ms=able.cut_save_ms,
         skip_ms=able.skip_ms,
         parking=model.parking,

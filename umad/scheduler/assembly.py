@@ -47,7 +47,7 @@ def assemble(spec: SchedulerSpec) -> Scheduler:
         guarded=guarded,
         latency_cap=spec.latency_cap,
         batch_tokens=spec.batch_tokens,
-        cuts_soon=spec.cuts_soon,
+        cut_share=spec.cut_share,
         traffic=spec.traffic,
         budget=spec.budget,
         embeds=spec.embeds,

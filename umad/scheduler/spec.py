@@ -43,9 +43,9 @@ class SchedulerSpec:
     traffic: TrafficModel | None = None
     # The byte budget; None for none.
     budget: TrafficBudget | None = None
-    # An arrival can take the device back from a background step within milliseconds. Where it
-    # cannot, the length of background steps is bounded in milliseconds.
-    cuts_soon: bool = True
+    # The share of a step that an arrival waits for, if it may cut it: 0 where the device looks for
+    # one all the time, 1 where steps run to their end.
+    cut_share: float = 0.0
     # Milliseconds to save the state of one sequence before a step, so that the step may be cut
     # though a cut spoils recurrent states. None where such a model's steps are never cut. Other
     # models need no such save.

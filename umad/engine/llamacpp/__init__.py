@@ -36,7 +36,9 @@ Serving:
     adapters         LlamaAdapters: LoRA adapters in memory; adapter_calls: the calls for them
     embedder         Embedder: texts to vectors, in a context of its own
     projector        Projector: images and sounds to rows; mtmd: the calls for that
-    abort_flag       the switch that ends a running decode
+    abort_flag       the switch that ends a running decode; cuttable: a decode that it may end
+    gate             looks at that switch between two layers, on devices that do not look; gate_file
+                     builds its library from gate.c, and gate_trial finds out what a look costs
 
 Work on files, in processes of their own:
 

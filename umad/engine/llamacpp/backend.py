@@ -80,7 +80,7 @@ class LlamaModel:
             can_share_prefix=self.facts.can_share_prefix,
             shares_at=self.facts.shares_at,
             can_park=self.parking is not None,
-            cuts_soon=self.facts.cuts_soon,
+            cut_share=self.facts.cut_share,
             cut_save_ms=self._loaded.cut_save_ms,
             has_tiles=self.cost.tiles,
             skip_ms=self.facts.skip_ms,

@@ -12,6 +12,7 @@ from umad.engine.board.watch import BoardWatch
 from umad.engine.execution import NOTHING_KEPT, Decoded, no_decode
 from umad.engine.llamacpp.batch import PlanWriter
 from umad.engine.llamacpp.cut_state import CutState
+from umad.engine.llamacpp.cuttable import ABORTED, decode_cuttable
 from umad.engine.llamacpp.host_memory import HostMemory
 from umad.engine.llamacpp.llama import Context
 from umad.engine.llamacpp.positions import Positions
@@ -46,7 +47,7 @@ from umad.units import NS_PER_MS
 
 log = logging.getLogger("umad.engine")
 
-_DONE, _NO_MEMORY, _ABORTED = 0, 1, 2  # llama_decode's results; below 0 it is an error
+_DONE, _NO_MEMORY = 0, 1  # llama_decode's results; below 0 it is an error
 # The ledger makes "no cells" impossible. The first times may be its slip, which an eviction mends;
 # more in a row are a bug that would go round for ever.
 _MOST_NO_MEMORY = 8
@@ -297,8 +298,11 @@ class DecodeRunner:
             self._cutter.arm()
             if self._watch is not None and plan.background:
                 self._watch.began()
-        began_ns = self._now_ns()
-        code = context.decode(writer.batch)
+        began_ns, cut_ns = self._now_ns(), 0
+        if can_be_cut:
+            code = decode_cuttable(context, writer.batch, plan.predicted_ms)
+        else:
+            code = context.decode(writer.batch)
         if code == _DONE:
             n_logits = len(rids) + writer.n_scored if writer.scored else len(rids)
             if plan.guesses:
@@ -310,14 +314,15 @@ class DecodeRunner:
         if can_be_cut:
             if self._watch is not None and plan.background:
                 self._watch.ended()
-            self._cutter.disarm()
+            cut_ns = self._cutter.disarm()
         if code == _DONE:
             self._no_memory_in_a_row = 0
             return Decoded("done", rids, logits, device_ns, plan.n_rows, house, writer.scored)
-        if code == _ABORTED:
+        if code == ABORTED:
             if self._before is not None:
                 self._before.put_back()
-            return Decoded("cut", [], self._no_logits, device_ns, plan.n_rows, house)
+            told = Decoded("cut", [], self._no_logits, device_ns, plan.n_rows, house)
+            return replace(told, cut_ns=cut_ns)
         self._no_memory_in_a_row += code == _NO_MEMORY
         if code != _NO_MEMORY or self._no_memory_in_a_row > _MOST_NO_MEMORY:
             raise EngineFailed(f"llama_decode returned {code}: {context.last_words()}")

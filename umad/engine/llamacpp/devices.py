@@ -23,11 +23,11 @@ class Device:
     memory_bytes: int
 
 
-def cuts_soon(devices: Iterable[Device]) -> bool:
+def looks_always(devices: Iterable[Device]) -> bool:
     """True if an abort reaches a running decode within milliseconds.
 
     Only ggml's CPU backend checks before every node. Metal checks between its two command buffers,
-    the second of which holds most of the graph; the others do not check at all.
+    the second of which holds most of the graph; the others do not check at all. They need a gate.
     """
     return all(device.kind not in ("gpu", "igpu") for device in devices)
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from umad.engine.board.watch import BoardWatch
 from umad.engine.embedding.facts import EmbedFacts
 from umad.engine.embedding.work import Embedded, TextVector
+from umad.engine.llamacpp.cuttable import ABORTED, decode_cuttable
 from umad.engine.llamacpp.llama import Batch, Context, LlamaError
 from umad.engine.steps.cutter import Cutter
 from umad.errors import EngineFailed, UmadError
@@ -22,7 +23,9 @@ from umad.step import EmbedPiece, EmbedSlice
 
 log = logging.getLogger("umad.engine")
 
-_DONE, _ABORTED = 0, 2  # llama_decode's results
+# A slice of texts that may be cut takes about so long at most (`umad.config.SchedulerSettings`).
+_SLICE_MS = 250.0
+_DONE = 0  # llama_decode's result
 # An editor that looks something up every few seconds keeps its context; a minute later it is gone.
 KEPT_NS = 20_000_000_000
 
@@ -92,7 +95,10 @@ class Embedder:
             if self._watch is not None:
                 self._watch.began()
         began_ns = self._now_ns()
-        code = context.decode(self._batch)
+        if arms:
+            code = decode_cuttable(context, self._batch, _SLICE_MS)
+        else:
+            code = context.decode(self._batch)
         if code == _DONE:
             pooled = self._pooled(context, work)
         self._used_ns = self._now_ns()
@@ -100,8 +106,8 @@ class Embedder:
             if self._watch is not None:
                 self._watch.ended()
             self._cutter.disarm()
-        told = Embedded(ns=self._used_ns - began_ns, was_cut=code == _ABORTED)
-        if code not in (_DONE, _ABORTED):
+        told = Embedded(ns=self._used_ns - began_ns, was_cut=code == ABORTED)
+        if code not in (_DONE, ABORTED):
             raise EngineFailed(f"llama_decode of texts returned {code}: {context.last_words()}")
         if context.has_memory:
             self._tidy(context, work, was_cut=told.was_cut)

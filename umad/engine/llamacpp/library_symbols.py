@@ -107,6 +107,7 @@ GGML: tuple[str, ...] = (
     "ggml_backend_tensor_set",
     "ggml_build_forward_expand",
     "ggml_free",
+    "ggml_get_name",
     "ggml_init",
     "ggml_is_quantized",
     "ggml_mul_mat",

@@ -243,6 +243,8 @@ class Context:
         params.swa_full = options.swa_full
         scale_positions(params, options.rope)
         params.no_perf = True
+        self.abort_flag = flag = abort or AbortFlag()
+        flag.put_into(params)
         TAP.errors.clear()
         self._handle: Any = lib.llama_init_from_model(model.handle, params)
         if not self._handle:
@@ -256,7 +258,6 @@ class Context:
         self._decode = lib.llama_decode
         self._get_logits = _address_of_logits()
         self.n_cells: int = lib.llama_n_ctx(self._handle)
-        self.abort_flag = flag = abort or AbortFlag()
         lib.llama_set_abort_callback(self._handle, flag.callback, flag.argument)
 
     @property

@@ -6,6 +6,7 @@ only llama.cpp can find is reported in its own words. Owner: the main thread.
 
 import logging
 import os
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,10 +19,13 @@ from umad.engine.facts import ModelFacts
 from umad.engine.fingerprint import fingerprint_of
 from umad.engine.launch import EngineOptions
 from umad.engine.llamacpp import llama
+from umad.engine.llamacpp.abort_flag import AbortFlag
 from umad.engine.llamacpp.context_memory import ContextMemory
 from umad.engine.llamacpp.context_options import ContextOptions
-from umad.engine.llamacpp.devices import Device
+from umad.engine.llamacpp.devices import Device, looks_always
 from umad.engine.llamacpp.fitting import Fitting, fit
+from umad.engine.llamacpp.gate_file import gate_file
+from umad.engine.llamacpp.gate_trial import try_gate
 from umad.engine.llamacpp.given_back import give_back
 from umad.engine.llamacpp.kept_threads import keeps_threads
 from umad.engine.llamacpp.llama import Context, LlamaError, Model
@@ -127,7 +131,10 @@ def load(
     file_bytes = sum(one.file_bytes for one in fitting.headers)
     packs_much = options.engine.repack and file_bytes > PACKED_SOON_BYTES
     is_short = options.engine.mmap and not packs_much
-    model, context = (compute_aside if is_short else _here)(lambda: _open(options.engine, fitting))
+    abort = _abort_flag(devices)
+    model, context = (compute_aside if is_short else _here)(
+        lambda: _open(options.engine, fitting, abort)
+    )
     if options.engine.mlock:
         say_what_is_locked(model, devices)
     opened = OpenedModel(
@@ -140,6 +147,7 @@ def load(
         kv=fitting.kv,
         threads=fitting.context.threads,
         load_ms=(now_ns() - began_ns) / NS_PER_MS,
+        abort=abort,
         paged_bytes=fitting.paged_bytes,
     )
     generates = context.has_memory and fitting.header.own("attention.causal") is not False
@@ -154,7 +162,17 @@ def _here(part: Callable[[], _Result]) -> _Result:
     return part()
 
 
-def _open(settings: EngineSettings, fitting: Fitting) -> tuple[Model, Context]:
+def _abort_flag(devices: tuple[Device, ...]) -> AbortFlag:
+    """The switch that ends steps, with a gate where a device does not look at it."""
+    abort = AbortFlag()
+    if not looks_always(devices):
+        file = gate_file(os.environ, sys.platform)
+        if file is not None:
+            abort.add_gate(file, llama.libggml)
+    return abort
+
+
+def _open(settings: EngineSettings, fitting: Fitting, abort: AbortFlag) -> tuple[Model, Context]:
     try:
         model = Model(
             str(fitting.path),
@@ -166,7 +184,7 @@ def _open(settings: EngineSettings, fitting: Fitting) -> tuple[Model, Context]:
         )
         if settings.repack and settings.mmap and not settings.mlock:
             give_back(parts(fitting.path, fitting.header))
-        context = Context(model, fitting.context)
+        context = Context(model, fitting.context, abort=abort)
     except LlamaError as error:
         raise ModelLoadFailed(f"{fitting.path} cannot be loaded: {error}") from error
     return model, context
@@ -208,6 +226,8 @@ def _generator(
     warm = WarmUp(model, context, fitting.context, fitting.n_streams, now_ns)
     compute_aside = _here if company is None else company.compute_aside
     warmup_ms = compute_aside(lambda: warm.first_ms(reads_all=fitting.reads_all))
+    if opened.abort.gate is not None:
+        try_gate(context, opened.abort.gate, token=max(model.bos, 0), now_ns=now_ns)
     states = compute_aside(lambda: _states(opened, context, fitting))
     if states is None and _may_be_full(opened, fitting):
         fitting, context = _with_full_windows(opened, fitting, context)
@@ -273,7 +293,7 @@ def _generator(
         states=states,
         owns_windows=owns_windows,
         can_cut=can_share and opened.can_cut,
-        cut_save_ms=cut_save_ms if facts.cuts_soon else None,
+        cut_save_ms=cut_save_ms if facts.cut_share < 1 else None,
         wants_output=opened.wants_output,
     )
 
@@ -315,7 +335,7 @@ def _with_full_windows(
         return fitting, context
     context.close()
     try:
-        return full, Context(opened.model, full.context)
+        return full, Context(opened.model, full.context, abort=opened.abort)
     except LlamaError as error:
         raise ModelLoadFailed(f"{fitting.path} cannot be loaded: {error}") from error
 

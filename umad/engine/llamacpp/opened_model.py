@@ -17,9 +17,10 @@ from umad.engine.embedding.facts import (
 )
 from umad.engine.facts import ModelFacts, SharesAt
 from umad.engine.launch import EngineOptions
+from umad.engine.llamacpp.abort_flag import AbortFlag
 from umad.engine.llamacpp.context_memory import ContextMemory
 from umad.engine.llamacpp.context_options import ContextOptions, padded
-from umad.engine.llamacpp.devices import Device, cuts_soon
+from umad.engine.llamacpp.devices import Device, looks_always
 from umad.engine.llamacpp.kv_types import GgmlType
 from umad.engine.llamacpp.llama import Model
 from umad.models.gguf import GgufHeader, whole_number
@@ -52,8 +53,15 @@ class OpenedModel:
     kv: GgmlType
     threads: int
     load_ms: float
+    # Ends steps, by a gate on devices that do not look at it.
+    abort: AbortFlag
     # Experts that stay in the file.
     paged_bytes: int = 0
+
+    def _cut_share(self) -> float:
+        if looks_always(self.devices):
+            return 0.0
+        return 1.0 if self.abort.gate is None else self.abort.gate.cut_share
 
     @property
     def can_cut(self) -> bool:
@@ -203,7 +211,7 @@ class OpenedModel:
             text_bound=stream.bound,
             can_share_prefix=can_share_prefix,
             shares_at=shares_at,
-            cuts_soon=can_cut and cuts_soon(devices),
+            cut_share=self._cut_share() if can_cut else 1.0,
             skip_ms=skip_ms(header, devices),
             flash_attention=settings.flash_attention,
             backends=tuple(dict.fromkeys(device.backend for device in devices)),

@@ -313,6 +313,7 @@ class StepLoop:
             device_ms=decoded.device_ns / NS_PER_MS,
             felt_ms=felt_ms,
             bytes_moved=bytes_moved,
+            cut_ms=decoded.cut_ns / NS_PER_MS,
             seq_lengths=runner.lengths(plan) if decoded.outcome == "cut" else (),
             house=decoded.house,
             embed_ms=embedded.ns / NS_PER_MS,

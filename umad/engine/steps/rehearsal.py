@@ -102,7 +102,7 @@ class Rehearsal:
                     can_share_prefix=facts.can_share_prefix,
                     shares_at=facts.shares_at,
                     beginnings=beginnings,
-                    cuts_soon=facts.cuts_soon,
+                    cut_share=facts.cut_share,
                 )
             ),
             runner=runner,

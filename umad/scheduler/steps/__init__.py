@@ -13,6 +13,7 @@
     patience             Patience: first tokens that come sooner against tokens that come later
     slice_size           SlicePicker: the size of a slice that an arrival may cut
     cut_cost             CutCost: what it costs that a step may be cut
+    cut_wait             CutWait: how long an arrival waits for a step that it cuts
     composer             StepComposer: the rows and slices of one step
     accounting           StepAccounting: books the results of a step
 

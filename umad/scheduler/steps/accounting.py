@@ -48,6 +48,7 @@ class StepAccounting:
         if result.outcome == "done":
             self._book_done(plan, result, copied_ms)
         elif result.outcome == "cut":
+            self._slices.wait.learn(result.cut_ms, plan.predicted_ms)
             return self._book_cut(plan, result)
         else:
             # llama.cpp found no cells, which the ledger is meant to make impossible. All retained

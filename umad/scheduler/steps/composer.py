@@ -130,7 +130,7 @@ class StepComposer:
         """Return the newcomers' slices, and whether another arrival may cut them."""
         slices = self._line.alone(newcomers, most_ms)
         first = newcomers[0]
-        if len(newcomers) > 1 or most_ms is not None or not self._slices.can_cut:
+        if len(newcomers) > 1 or most_ms is not None or not self._slices.wait.can_cut:
             return slices, False
         # Larger slices read a lone long prompt sooner. A request that comes meanwhile cuts the
         # slice, and so has the device sooner than at the end of a small slice.

@@ -24,6 +24,7 @@ from umad.scheduler.steps.background_throttle import BackgroundThrottle
 from umad.scheduler.steps.candidates import Candidates, Hold
 from umad.scheduler.steps.composer import StepComposer
 from umad.scheduler.steps.cut_cost import CutCost
+from umad.scheduler.steps.cut_wait import CutWait
 from umad.scheduler.steps.latency_guard import LatencyGuard
 from umad.scheduler.steps.limits import StepLimits, limits_of
 from umad.scheduler.steps.slice_size import SlicePicker
@@ -45,7 +46,7 @@ class StepGovernor:
         guarded: frozenset[str],
         latency_cap: float,
         batch_tokens: int,
-        cuts_soon: bool,
+        cut_share: float,
         traffic: TrafficModel | None,
         budget: TrafficBudget | None,
         embeds: EmbedShape,
@@ -64,7 +65,7 @@ class StepGovernor:
         self.guard = LatencyGuard(cap=latency_cap, floor=self._floor)
         self.slices = SlicePicker(
             cost.prefill,
-            bound_ms=None if cuts_soon else settings.slice_ms,
+            wait=CutWait(cut_share),
             cut_cost=cut_cost,
             uncut_ms=settings.slice_ms,
         )
@@ -85,7 +86,7 @@ class StepGovernor:
             self.embeds,
             guard=self.guard,
             floor=self._floor,
-            cut_ms=settings.slice_ms if cuts_soon else SLICE_MS,
+            cut_ms=settings.slice_ms if self.slices.wait.can_cut else SLICE_MS,
         )
         self.media: MediaTurns | None = None
         if has_rows is not None:

@@ -15,6 +15,7 @@ from umad.scheduler.costs.cost_curve import ROWS
 from umad.scheduler.costs.step_cost import ShapeCost
 from umad.scheduler.costs.tiles import in_whole_tiles
 from umad.scheduler.steps.cut_cost import FREE_CUTS, CutCost
+from umad.scheduler.steps.cut_wait import CutWait
 
 # Cuts are remembered over about so much device time.
 MEMORY_MS = 20_000.0
@@ -72,23 +73,22 @@ class CutRate:
 class SlicePicker:
     """Picks slice sizes by the learnt rate of cuts.
 
-    bound_ms: the longest slice where a running step cannot be aborted soon; None where it can.
-    cut_cost: what it costs that a step may be cut. uncut_ms: the longest step that may not.
+    wait: how soon a cut gives the device back. cut_cost: what it costs that a step may be cut.
+    uncut_ms: the longest step that may not, and the longest that an arrival waits for a cut.
     """
 
     def __init__(
         self,
         cost: ShapeCost,
         *,
-        bound_ms: float | None,
+        wait: CutWait,
         cut_cost: CutCost = FREE_CUTS,
         uncut_ms: float = LONGEST_MS,
     ) -> None:
         self._cost = cost
         self._cut_cost = cut_cost
         self._uncut_ms = uncut_ms
-        self._bound_ms = LONGEST_MS if bound_ms is None else bound_ms
-        self.can_cut = bound_ms is None
+        self.wait = wait
         self.cuts = CutRate()
         self._since_larger = 0
 
@@ -104,7 +104,9 @@ class SlicePicker:
         """How many tokens the next slice has, 1 to `room`, for a prompt computed up to `start`.
         With the `beside` other rows of the step it fills whole tiles. alone: no other sequence has
         a slice in the step."""
-        bound_ms = self._bound_ms if within_ms is None else min(within_ms, self._bound_ms)
+        bound_ms = self.wait.longest_ms(self._uncut_ms, LONGEST_MS)
+        if within_ms is not None:
+            bound_ms = min(within_ms, bound_ms)
         most = max(1, self._cost.most(bound_ms, room, start, beside))
         if not self._may_take(most, start, alone=alone and not beside):
             most = max(1, self._cost.most(min(bound_ms, self._uncut_ms), room, start, beside))
