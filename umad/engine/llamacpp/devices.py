@@ -5,9 +5,14 @@ their prototypes.
 """
 
 import ctypes
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
+
+# Backends for GPUs, as the files of their libraries are called.
+_GPU_FILE = re.compile(r"libggml-(cuda|hip|metal|musa|opencl|sycl|vulkan)\.(so|dylib)")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +35,24 @@ def looks_always(devices: Iterable[Device]) -> bool:
     the second of which holds most of the graph; the others do not check at all. They need a gate.
     """
     return all(device.kind not in ("gpu", "igpu") for device in devices)
+
+
+def silent_backends(library: ctypes.CDLL, folder: Path) -> tuple[str, ...]:
+    """The backends for GPUs that are there and have found no device. folder: of the library.
+
+    One that finds no driver at all may not even register itself, or cannot be opened; then its file
+    still tells of it.
+    """
+    heard: set[str] = set()
+    silent: set[str] = set()
+    for index in range(_function(library, "ggml_backend_reg_count", ctypes.c_size_t)()):
+        at = _function(library, "ggml_backend_reg_get", ctypes.c_void_p, ctypes.c_size_t)(index)
+        name = _function(library, "ggml_backend_reg_name", ctypes.c_char_p, ctypes.c_void_p)(at)
+        count = _function(library, "ggml_backend_reg_dev_count", ctypes.c_size_t, ctypes.c_void_p)
+        (heard if count(at) else silent).add(name.decode("utf-8", "replace").lower())
+    files = (_GPU_FILE.fullmatch(one.name) for one in folder.glob("libggml-*"))
+    silent |= {found[1] for found in files if found}
+    return tuple(sorted(silent - heard))
 
 
 def devices_of(library: ctypes.CDLL) -> tuple[Device, ...]:

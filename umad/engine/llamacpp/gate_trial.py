@@ -1,16 +1,31 @@
-"""Tries the gate on an opened model: how many layers end in a step, and what a look costs.
+"""Gives an engine its gate, and tries it: how many layers end in a step, and what a look costs.
 
 Owner: the main thread, while the context is empty.
 """
 
-from collections.abc import Callable
+import os
+import sys
+from collections.abc import Callable, Iterable
 
+from umad.engine.llamacpp.abort_flag import AbortFlag
+from umad.engine.llamacpp.devices import Device, looks_always
 from umad.engine.llamacpp.gate import Gate
-from umad.engine.llamacpp.llama import Batch, Context
+from umad.engine.llamacpp.gate_file import gate_file
+from umad.engine.llamacpp.llama import Batch, Context, libggml
 from umad.units import NS_PER_MS
 
 # The quickest of so many decodes each way: other programs only add.
 _TIMES = 3
+
+
+def abort_flag_for(devices: Iterable[Device]) -> AbortFlag:
+    """The switch that ends steps, with a gate where a device does not look at it."""
+    abort = AbortFlag()
+    if not looks_always(devices):
+        file = gate_file(os.environ, sys.platform)
+        if file is not None:
+            abort.add_gate(file, libggml)
+    return abort
 
 
 def try_gate(context: Context, gate: Gate, *, token: int, now_ns: Callable[[], int]) -> None:

@@ -4,9 +4,11 @@ Owner: the main thread.
 """
 
 import logging
+from pathlib import Path
 
 from umad.engine.facts import ModelFacts
-from umad.engine.llamacpp.devices import Device
+from umad.engine.llamacpp.devices import Device, looks_always, silent_backends
+from umad.engine.llamacpp.library import lib, libggml
 from umad.engine.llamacpp.llama import Model
 from umad.engine.llamacpp.opened_model import OpenedModel
 from umad.engine.llamacpp.warm_up import Observation
@@ -18,6 +20,18 @@ log = logging.getLogger("umad.engine")
 _MB = 1e6
 # Not all of it: page ends at the borders of the weights may be left out of the lock.
 _LOCKED_SHARE = 0.9
+
+
+def say_what_found_no_device(devices: tuple[Device, ...]) -> None:
+    """Warn where the library was built for a GPU, and all is computed on the CPU."""
+    if not looks_always(devices):
+        return
+    silent = silent_backends(libggml, Path(lib._lib._name).parent)
+    if silent:
+        log.warning(
+            "computing on the CPU: this llama.cpp was built for %s too, and found no device",
+            ", ".join(silent),
+        )
 
 
 def say_what_is_loaded(facts: ModelFacts, observed: tuple[Observation, ...]) -> None:

@@ -6,7 +6,6 @@ only llama.cpp can find is reported in its own words. Owner: the main thread.
 
 import logging
 import os
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,15 +21,15 @@ from umad.engine.llamacpp import llama
 from umad.engine.llamacpp.abort_flag import AbortFlag
 from umad.engine.llamacpp.context_memory import ContextMemory
 from umad.engine.llamacpp.context_options import ContextOptions
-from umad.engine.llamacpp.devices import Device, looks_always
+from umad.engine.llamacpp.devices import Device
 from umad.engine.llamacpp.fitting import Fitting, fit
-from umad.engine.llamacpp.gate_file import gate_file
-from umad.engine.llamacpp.gate_trial import try_gate
+from umad.engine.llamacpp.gate_trial import abort_flag_for, try_gate
 from umad.engine.llamacpp.given_back import give_back
 from umad.engine.llamacpp.kept_threads import keeps_threads
 from umad.engine.llamacpp.llama import Context, LlamaError, Model
 from umad.engine.llamacpp.load_log import (
     say_how_far_streams_go,
+    say_what_found_no_device,
     say_what_is_loaded,
     say_what_is_locked,
 )
@@ -111,6 +110,7 @@ def load(
     company: the engines beside this one. Raises `ModelLoadFailed` or `ModelTooLarge`, each in one
     line."""
     began_ns = now_ns()
+    say_what_found_no_device(devices)
     aside = _here if company is None else company.aside
     fitting = aside(lambda: fit(options, devices))
     engine = with_repack(
@@ -131,7 +131,7 @@ def load(
     file_bytes = sum(one.file_bytes for one in fitting.headers)
     packs_much = options.engine.repack and file_bytes > PACKED_SOON_BYTES
     is_short = options.engine.mmap and not packs_much
-    abort = _abort_flag(devices)
+    abort = abort_flag_for(devices)
     model, context = (compute_aside if is_short else _here)(
         lambda: _open(options.engine, fitting, abort)
     )
@@ -160,16 +160,6 @@ def load(
 
 def _here(part: Callable[[], _Result]) -> _Result:
     return part()
-
-
-def _abort_flag(devices: tuple[Device, ...]) -> AbortFlag:
-    """The switch that ends steps, with a gate where a device does not look at it."""
-    abort = AbortFlag()
-    if not looks_always(devices):
-        file = gate_file(os.environ, sys.platform)
-        if file is not None:
-            abort.add_gate(file, llama.libggml)
-    return abort
 
 
 def _open(settings: EngineSettings, fitting: Fitting, abort: AbortFlag) -> tuple[Model, Context]:

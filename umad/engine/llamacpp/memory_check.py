@@ -16,6 +16,8 @@ from umad.units import BYTES_PER_MB
 _PARK_SHARE = 0.1
 # Backends whose devices use the machine's own memory though ggml calls them GPUs.
 _SHARED_MEMORY_BACKENDS = ("Metal", "MTL")
+# So does Mesa's Vulkan on the processor, which is no GPU at all.
+_ON_THE_PROCESSOR = "llvmpipe"
 
 
 def check_memory(
@@ -104,5 +106,7 @@ def device_bytes(devices: tuple[Device, ...]) -> int:
     return sum(
         device.memory_bytes
         for device in devices
-        if device.kind == "gpu" and device.backend not in _SHARED_MEMORY_BACKENDS
+        if device.kind == "gpu"
+        and device.backend not in _SHARED_MEMORY_BACKENDS
+        and not device.description.startswith(_ON_THE_PROCESSOR)
     )
