@@ -1,10 +1,16 @@
 """Devices of the library that is installed, and backends that have found none."""
 
+import os
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
 from umad.engine.llamacpp import llama
 from umad.engine.llamacpp.devices import Device, looks_always, silent_backends
+from umad.engine.llamacpp.library_binding import BACKEND_VARIABLE
 from umad.engine.llamacpp.memory_check import device_bytes
 
 GPU = Device(name="Vulkan0", description="Radeon", kind="gpu", backend="Vulkan", memory_bytes=100)
@@ -29,3 +35,24 @@ def test_the_memory_of_a_software_device_is_the_machines_own() -> None:
 
     assert device_bytes((GPU, CPU)) == 100
     assert device_bytes((software, CPU)) == 0
+
+
+@pytest.mark.parametrize("content", [None, "no library at all"])
+def test_a_backend_that_cannot_be_loaded_is_refused_in_one_line(
+    content: str | None, tmp_path: Path
+) -> None:
+    path = tmp_path / "libggml-vulkan.so"
+    if content is not None:
+        path.write_text(content)
+
+    ended = subprocess.run(
+        [sys.executable, "-c", "import umad.engine.llamacpp.library"],
+        env=os.environ | {BACKEND_VARIABLE: str(path)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+    assert ended.returncode == 1
+    assert f"BadConfig: {BACKEND_VARIABLE} names {path}" in ended.stderr.splitlines()[-1]

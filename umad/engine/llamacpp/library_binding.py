@@ -33,6 +33,8 @@ from umad.errors import BadConfig
 
 _PACKAGE = "llama_cpp"
 _OURS = re.compile(r"(lib)?(llama|ggml)\b.*")
+# ggml's own variable: the file of one more backend, built for the same ggml.
+BACKEND_VARIABLE = "GGML_BACKEND_PATH"
 _MEDIA = "mtmd"
 # llama-cpp-python opens the library of that path instead of its own.
 _MEDIA_VARIABLE = "MTMD_CPP_LIB"
@@ -142,10 +144,26 @@ def load_devices(library: Any) -> None:
     count.restype, count.argtypes = ctypes.c_size_t, []
     load_all = getattr(library, "ggml_backend_load_all", None)
     if count() or load_all is None:
+        load_named_backend(library)
         return
     load_all.restype, load_all.argtypes = None, []
     with _in_folder(Path(os.path.realpath(library._name)).parent):
         load_all()
+
+
+def load_named_backend(library: Any) -> None:
+    """Load the backend that the environment names into a ggml whose others are inside it. (Where
+    they are files, ggml does that itself.) Raises `BadConfig` where it cannot be loaded."""
+    named = os.environ.get(BACKEND_VARIABLE)
+    if not named:
+        return
+    load = library.ggml_backend_load
+    load.restype, load.argtypes = ctypes.c_void_p, [ctypes.c_char_p]
+    if not load(os.fsencode(os.path.abspath(named))):
+        raise BadConfig(
+            f"{BACKEND_VARIABLE} names {named}, and ggml cannot load it as a backend: it has to be "
+            "built of the same llama.cpp"
+        )
 
 
 class _Library(ctypes.CDLL):
@@ -187,6 +205,7 @@ def _own() -> Binding:
             f"{OPTION}",
             field=OPTION,
         ) from None
+    load_named_backend(libggml)
     return Binding(llama=lib, ggml=libggml, path=None)
 
 
