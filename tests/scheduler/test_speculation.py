@@ -9,6 +9,7 @@ from umad.scheduler.speculation.acceptance import STREAM_RATE, Acceptance, AppAc
 from umad.scheduler.speculation.choice import LEAST_PACE, chosen
 from umad.scheduler.speculation.gain import FIRST_REST, MOST_LOST, PLAIN_EVERY, MeasuredGain
 from umad.scheduler.speculation.lookup import GRAM, INDEXED_AT_ONCE, PromptLookup
+from umad.scheduler.speculation.price_trial import TRIALS, PriceTrial
 
 # -- what is guessed --------------------------------------------------------------------------
 
@@ -172,10 +173,34 @@ def test_the_guesses_behind_unlikely_ones_are_left_out() -> None:
     assert n == 2
 
 
-def test_a_step_is_never_several_times_as_long_as_a_plain_one() -> None:
-    (n,) = chosen([[1.0] * 16], lambda n: 10.0 + 4.0 * n, most=16, each=True)
+def test_a_long_step_is_never_several_times_as_long_as_a_plain_one() -> None:
+    (n,) = chosen([[1.0] * 16], lambda n: 100.0 + 40.0 * n, most=16, each=True)
 
     assert n == 5
+
+
+def test_a_short_step_may_be_several_times_as_long_as_a_plain_one() -> None:
+    # 16 rows of a small model on a CPU take as long as five steps, and bring 16 tokens.
+    (n,) = chosen([[1.0] * 31], lambda n: 20.0 + 6.0 * n, most=31, each=True)
+
+    assert n == 30  # 200 ms
+
+
+def test_a_larger_number_is_tried_where_most_of_its_guesses_hold() -> None:
+    trial, most_hold = PriceTrial(), [0.967**n for n in range(1, 32)]
+    # What is known of 8 rows is taken to go on for more, so more seem not to pay.
+    tried = [
+        trial.counts([most_hold], lambda n: 10.0 + 3.0 * n, most=31, used=7) for _ in range(TRIALS)
+    ]
+
+    assert tried == [[11]] * TRIALS
+
+
+def test_a_first_number_is_tried_only_where_nearly_all_guesses_hold() -> None:
+    trial = PriceTrial()
+
+    assert trial.counts([[0.8, 0.7]], lambda n: 10.0, most=31, used=0) == [0]
+    assert trial.counts([[0.95, 0.9]], lambda n: 10.0, most=31, used=0) == [1]
 
 
 def test_no_step_has_more_than_the_most() -> None:

@@ -5,18 +5,25 @@ rows, and their cost stays what a rehearsal or another day took it for (15.7 ms 
 took 1.9, on a machine that was crowded while it loaded). So now and then some steps have guesses
 that are nearly sure to hold, whatever they seem to cost. Where each of them holds, `k` guesses
 bring `k + 1` tokens, and no device takes longer for `k + 1` rows than for as many steps. So a trial
-loses next to nothing where it does not pay. Larger numbers follow only where the last one paid.
+loses next to nothing where it does not pay. Larger numbers follow only where the last one paid. So
+they need not be as sure: in an edit that changes a word in thirty, most of 16 guesses hold, and
+hardly ever all of them.
 
 Pure; owner: the step thread.
 """
 
 from collections.abc import Callable, Sequence
 
+from umad.scheduler.speculation.choice import is_too_long
+
 # Guesses of each stream that are tried, one number after the other. With them one stream has the
 # numbers of rows at which the cost curve has its points.
-SIZES = (1, 2, 3, 5, 7, 11, 15)
-# A guess that is tried holds with at least this chance, and all before it do.
+SIZES = (1, 2, 3, 5, 7, 11, 15, 23, 31)
+# The first numbers, up to `FEW`, are tried where all guesses hold with at least this chance.
+FEW = 3
 LEAST_CHANCE = 0.9
+# A larger number is tried where it brings at least this share of the tokens that it can bring.
+LEAST_SHARE = 0.7
 # So many steps try one number. The cost of the host is a median of the last nine.
 TRIALS = 10
 # Between two rounds, so many steps that could have guesses.
@@ -63,12 +70,18 @@ class PriceTrial:
         size = self._size
         if size * n > most or not all(_is_likely(one, size) for one in survivals):
             return nothing
+        if size > FEW and is_too_long(step_ms(size * n), step_ms(0)):
+            return nothing
         self._left -= 1
         return [size] * n
 
 
 def _is_likely(survival: Sequence[float], size: int) -> bool:
-    return len(survival) >= size and survival[size - 1] >= LEAST_CHANCE
+    if len(survival) < size:
+        return False
+    if size <= FEW:
+        return survival[size - 1] >= LEAST_CHANCE
+    return 1 + sum(survival[:size]) >= LEAST_SHARE * (1 + size)
 
 
 def _pays(survivals: Sequence[Sequence[float]], step_ms: Callable[[int], float], size: int) -> bool:

@@ -33,7 +33,7 @@ from umad.step import DecodeSlice, GuessSlice, SeqPark, SeqRestore, StepPlan, St
 
 MOST_STREAMS = 8
 # All guesses of one step together. Each has a row of logits, and a wrong one has been for nothing.
-MOST_GUESSES = 16
+MOST_GUESSES = 31
 # So many steps of a number of streams are plain before any has guesses: their price has to be known
 # from steps, or guesses would be held against what was learnt of steps with guesses.
 FIRST_PLAIN = 9
@@ -66,9 +66,9 @@ class _Stream:
                 self.own.learn(run, was_right=was_right)
                 self.app.learn(run, was_right=was_right)
 
-    def guess(self, most: int) -> list[float]:
+    def guess(self, most: int, *, asks: bool) -> list[float]:
         """Guess its next tokens, at most so many. Return the chances that each and all before it
-        hold; empty where there are no guesses."""
+        hold; empty where there are no guesses. asks: its grammar, which may take a moment."""
         entry, lookup = self.entry, self.lookup
         # The step also brings the token behind the last guess that holds, and no token may come
         # after the last one that was asked for. So its cells never are more than it was promised.
@@ -76,7 +76,7 @@ class _Stream:
         if most <= 0:
             self.guesses = ()
             return []
-        forced = () if entry.forced is None else entry.forced()[:most]
+        forced = entry.forced()[:most] if asks and entry.forced is not None else ()
         n = len(forced)
         run = lookup.run if lookup.n_tokens == entry.n_tokens else 0
         found = lookup.guess(most) if run else ()
@@ -158,7 +158,7 @@ class Speculator:
             stream = self._streams[entry.rid] = _Stream(entry, app)
         else:
             stream.follow()
-        return stream.guess(most)
+        return stream.guess(most, asks=not self.gain.is_resting)
 
     def _added(
         self, plan: StepPlan, counts: list[int], entries: list[ScheduledRequest]
