@@ -1,10 +1,12 @@
 """Thinking first, then the grammar, with a grammar that only keeps a record."""
 
+import threading
 from typing import cast
 
 import numpy as np
 import pytest
 
+from umad.engine.constraints import answer_mask
 from umad.engine.constraints.answer_mask import AnswerMask, MaskMaker, Phase
 from umad.engine.constraints.guidance import Grammar
 from umad.errors import BadRequest, InternalError
@@ -16,21 +18,35 @@ PIECES = {OPEN: b"<think>", CLOSE: b"</think>", WORD: b"w", 4: b"</th", 5: b"ink
 
 
 class FakeGrammar:
-    """Allows token 1, or `only` where a text is forced, and remembers what it was given."""
+    """Allows token 1, or `only` where a text is forced, and remembers what it was given.
 
-    def __init__(self, fails: Exception | None = None, only: tuple[int, ...] = ()) -> None:
+    free: tokens before the forced text. gate: no mask is made before it is open.
+    """
+
+    def __init__(
+        self,
+        fails: Exception | None = None,
+        only: tuple[int, ...] = (),
+        *,
+        free: int = 0,
+    ) -> None:
         self.consumed: list[int] = []
         self.n_masks = 0
         self._fails = fails
         self._only = only
+        self._free = free
+        self.gate = threading.Event()
+        self.gate.set()
 
     def forced(self) -> tuple[int, ...]:
-        return self._only[len(self.consumed) :]
+        at = len(self.consumed) - self._free
+        return self._only[at:] if at >= 0 else ()
 
     def consume(self, tokens: tuple[int, ...]) -> None:
         self.consumed += tokens
 
     def allowed(self, besides: int | None = None) -> Allowed:
+        assert self.gate.wait(60)
         if self._fails is not None:
             raise self._fails
         self.n_masks += 1
@@ -138,6 +154,42 @@ def test_tokens_that_alone_may_come_are_known_at_once_and_need_no_masks() -> Non
     assert mask.forced() == ()
     assert fake.consumed == [4, 5, 6]
     assert fake.n_masks == 2
+
+
+def test_a_forced_text_is_known_before_the_step_that_begins_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(answer_mask, "FORCED_S", 60.0)
+    mask = masked(Phase.ANSWER, FakeGrammar(only=(4, 5), free=2))
+    mask.start()
+
+    seen = [mask.forced()]
+    for token in (WORD, 1):
+        mask.accept(token)
+        seen.append(mask.forced())
+
+    assert seen == [(), (), (4, 5)]
+
+
+def test_no_step_waits_for_a_forced_text_behind_a_token_that_none_followed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(answer_mask, "FORCED_S", 60.0)
+    fake = FakeGrammar()
+    mask = masked(Phase.ANSWER, fake)
+    mask.start()
+    mask.accept(WORD)
+    assert mask.forced() == ()
+    mask.accept(1)
+    assert mask.forced() == ()
+    fake.gate.clear()
+
+    mask.accept(WORD)
+
+    assert mask.forced() == ()
+    assert not mask.is_made, "nobody has waited"
+    fake.gate.set()
+    assert allowed(mask) == [1]
 
 
 def test_another_token_than_the_forced_one_is_for_the_grammar_to_judge() -> None:

@@ -9,7 +9,9 @@ mask is not made within `MASK_S` ends with an error.
 
 Where a grammar allows one text only (the key of an object, a tool's name), all tokens of that text
 are known at once. No mask is made until they are past, and one step may compute them all
-(`forced`).
+(`forced`). That is asked before the device decodes, when the mask thread has only begun. So
+`forced` waits for it, but only behind a token that such a text followed the last time (a comma, a
+brace), or that is new.
 Owner: the step thread, once an `AnswerMask` was started. Between `accept` and `allowed` its grammar
 is the mask thread's.
 """
@@ -33,6 +35,10 @@ log = logging.getLogger("umad.engine")
 MASK_S = 1.0
 # A step may wait so long for a mask that is not ready: a busy machine gives the thread a core late.
 PATIENCE_S = 0.005
+# A step that may begin a forced text waits so long to know it. It takes a tenth of that.
+FORCED_S = 0.002
+# Tokens of an answer of which it is known whether a forced text followed.
+MOST_LEADS = 4096
 # The most threads while masks are late. The masks of other answers are made on the further threads.
 MOST_THREADS = 4
 _TAIL_BYTES = 64
@@ -136,6 +142,10 @@ class AnswerMask:
         # consumed yet.
         self._forced: tuple[int, ...] = ()
         self._passed: list[int] = []
+        # The token before the mask that is being made, and of each token whether a forced text
+        # followed it the last time.
+        self._last = -1
+        self._leads: dict[int, bool] = {}
         self._made = threading.Event()
         # The mask was late once. No step waits for it any more.
         self._is_slow = False
@@ -160,12 +170,15 @@ class AnswerMask:
                 self._order(())
             return
         forced, self._forced = self._forced, ()
+        if self._last in self._leads or len(self._leads) < MOST_LEADS:
+            self._leads[self._last] = bool(forced)
         self._passed.append(token)
         if self._mask is not None and forced[:1] == (token,) and len(forced) > 1:
             self._forced = forced[1:]
             self._mask = self._mask.just(forced[1])
             return
         passed, self._passed = tuple(self._passed), []
+        self._last = token
         self._order(passed)
 
     def allowed(self) -> Allowed | None:
@@ -185,7 +198,15 @@ class AnswerMask:
         """The tokens that alone may come next, in order; () where there is a choice, or where that
         is not known yet.
         """
-        return self._forced if self._made.is_set() and self._phase is not Phase.THINKING else ()
+        if self._phase is Phase.THINKING:
+            return ()
+        if not self._made.is_set():
+            # Without waiting, the text would be known a step later, behind its first token.
+            is_worth_it = not self._is_slow and self._distinct is None
+            if not is_worth_it or not self._leads.get(self._last, True):
+                return ()
+            self._made.wait(FORCED_S)
+        return self._forced if self._made.is_set() else ()
 
     @property
     def is_made(self) -> bool:
