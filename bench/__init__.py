@@ -23,7 +23,7 @@ Nothing here runs inside umad; contenders are processes that are reached over a 
     python -m bench editor      from a key to the grey text, alone and beside a job
     python -m bench comeback    from kill -9 of the daemon to the next answer
     python -m bench media       text streams beside a queue of photos, and second turns about one
-    python -m bench speculation an edit, JSON and prose with guesses of next tokens and without
+    python -m bench speculation an edit, JSON and prose with guesses, without, and bare
     python -m bench check       a minute on nano: are the ratios still there (`make bench-check`)
     python -m bench soak        a crowd that misbehaves: is anything lost (`make soak`)
     python -m bench several     three models, two loaded at once: is anything lost, left or felt
@@ -49,6 +49,7 @@ low, high}}.
     cache       files kept between runs        machine     the facts above each table
     models      finds the model asked for      prompts     random ones
     shapes  model_shape  hybrid_shapes         models that are generated, and of what
+    widened                                    nano in the measures of a larger model
     weights                                    random ones in the forms of GGUF
     projector_shape  photos                    random eyes, and large files to look at
     real_weights                               real models, for chats and for vectors
@@ -57,7 +58,7 @@ low, high}}.
     arrivals    times to tokens per second     table       spread, paired ratios, JSON
     contenders  bare, llama-server, umad       precedence  going before other work
     bare  peer_server  umad_daemon             a run of each, and its plain client
-    bare_embed                                 the bare loop of `embed`, a process of its own
+    bare_embed  bare_decode                    the bare loops of `embed` and `speculation`
     plain_whisper                              whisper.cpp alone for `speech`, the same
     python_server                              llama-cpp-python's, in an environment of its own
     http_server                                the part that servers over HTTP share

@@ -1,11 +1,11 @@
-"""Finds the model a benchmark is asked for: a generated shape, nano, or a file.
+"""Finds the model a benchmark is asked for: a generated shape, nano as it is or wider, or a file.
 
 Pure but for reading the file's header. Not a download. Owner: the caller.
 """
 
 from pathlib import Path
 
-from bench import shapes
+from bench import shapes, widened
 from umad import nano
 from umad.models import gguf
 
@@ -15,9 +15,12 @@ _QWEN2_TEXT_TOKENS = 151_643
 
 
 def path(name: str) -> Path:
-    """The file of a shape's name, of `nano`, or of a path; a shape is written on first use."""
+    """The file of a shape's name, of `nano`, or of a path; a shape is written on first use, and so
+    is nano in the measures of a larger model."""
     if name == "nano":
         return nano.path()
+    if name in widened.MEASURES:
+        return widened.model(name)
     return Path(name) if name.endswith(".gguf") else shapes.model(name)
 
 

@@ -30,6 +30,9 @@ def pair(kind: str, guessed_ms: float) -> Pair:
         plain_ms=9.0,
         again_ms=11.0,
         guessed_ms=guessed_ms,
+        bare_ms=12.0,
+        n_tokens=300,
+        n_steps=100,
         is_same=True,
         is_steady=True,
     )
