@@ -7,8 +7,21 @@ from hypothesis import strategies as st
 
 from umad.scheduler.speculation.acceptance import STREAM_RATE, Acceptance, AppAcceptances
 from umad.scheduler.speculation.choice import LEAST_PACE, chosen
-from umad.scheduler.speculation.gain import FIRST_REST, MOST_LOST, PLAIN_EVERY, MeasuredGain
-from umad.scheduler.speculation.lookup import GRAM, INDEXED_AT_ONCE, PromptLookup
+from umad.scheduler.speculation.gain import (
+    FIRST_REST,
+    MOST_LOST,
+    MOST_SAVED,
+    PLAIN_EVERY,
+    MeasuredGain,
+)
+from umad.scheduler.speculation.lookup import (
+    COPY,
+    GRAM,
+    INDEXED_AT_ONCE,
+    PATIENCE,
+    RESUMED,
+    PromptLookup,
+)
 from umad.scheduler.speculation.price_trial import TRIALS, PriceTrial
 
 # -- what is guessed --------------------------------------------------------------------------
@@ -85,10 +98,54 @@ def test_a_guess_is_always_what_followed_the_same_words(tokens: list[int], cuts:
     (*guess,) = lookup.guess(1)
 
     places = [at for at in range(GRAM, len(tokens)) if tokens[at - GRAM : at] == tokens[-GRAM:]]
-    if guess:
+    if lookup.run == RESUMED:
+        assert guess[0] in tokens
+    elif guess and lookup.run != COPY:  # else a copy may have gone on behind a change
         assert guess[0] in {tokens[at] for at in places}
         assert lookup.run >= GRAM
     # A table of 256 places has collisions, so a place may have been forgotten.
+
+
+FILE = list(range(100, 140))
+
+
+@pytest.mark.parametrize(
+    ("written", "guess"),
+    [
+        ((7,), (121, 122)),  # 120 was replaced
+        ((7, 120), (121, 122)),  # a word was put in before it
+        ((7, 8, 121), (122, 123)),  # two words instead of one
+        ((123,), (124, 125)),  # three words were left out
+    ],
+    ids=["replaced", "put in", "longer", "left out"],
+)
+def test_a_copy_goes_on_behind_a_change(written: tuple[int, ...], guess: tuple[int, ...]) -> None:
+    tokens = [*FILE, *FILE[:20], *written]
+
+    lookup = looked_up(tokens, n_prompt=len(FILE), room=2)
+
+    if written == (123,):  # nothing tells that yet but the next token
+        lookup._tokens[len(tokens)] = 124
+        lookup.take()
+        guess = (125, 126)
+    assert lookup.guess(2) == guess
+    assert lookup.run == RESUMED
+
+
+def test_a_copy_that_goes_on_is_trusted_as_one_at_once() -> None:
+    lookup = looked_up([*FILE, *FILE[:20], 7, 121], n_prompt=len(FILE))
+
+    assert lookup.run == COPY
+
+
+def test_a_copy_that_does_not_go_on_is_given_up() -> None:
+    other = list(range(500, 500 + PATIENCE + 1))
+
+    assert looked_up([*FILE, *FILE[:20], *other], n_prompt=len(FILE)).guess(1) == ()
+
+
+def test_a_short_agreement_that_breaks_was_no_copy() -> None:
+    assert looked_up([*FILE, *FILE[: COPY - 1], 7], n_prompt=len(FILE)).guess(1) == ()
 
 
 def test_a_resumed_answer_that_is_read_has_the_guess_of_one_that_was_written() -> None:
@@ -300,6 +357,26 @@ def test_now_and_then_a_step_is_plain_so_that_its_price_stays_known() -> None:
     gain = MeasuredGain()
 
     assert tried(gain, 10 * PLAIN_EVERY, n_tokens=3, felt_ms=15.0) == 10 * (PLAIN_EVERY - 1)
+
+
+def test_what_was_gained_pays_for_guesses_of_a_long_step_that_fail() -> None:
+    gain = MeasuredGain()
+    for _ in range(20):
+        assert tried(gain, 3, n_tokens=16, felt_ms=50.0)
+        tried(gain, 1, n_tokens=1, felt_ms=15.0)
+        gain.learn(n_streams=1, n_tokens=1, plain_ms=10.0, planned_ms=70.0, felt_ms=70.0)
+
+    assert not gain.is_resting
+
+
+def test_little_of_what_was_gained_is_saved() -> None:
+    gain = MeasuredGain()
+    tried(gain, 500, n_tokens=16, felt_ms=50.0)
+
+    n_tried = tried(gain, 500, n_tokens=1, felt_ms=20.0)
+
+    assert gain.is_resting
+    assert n_tried <= MOST_SAVED + MOST_LOST + 1
 
 
 def test_a_step_that_something_interrupted_does_not_end_guessing() -> None:

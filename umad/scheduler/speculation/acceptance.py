@@ -11,15 +11,15 @@ Pure; owner: the step thread.
 from collections import OrderedDict
 from collections.abc import Hashable
 
-from umad.scheduler.speculation.lookup import GRAM, MOST_RUN
+from umad.scheduler.speculation.lookup import COPY, GRAM, MOST_RUN, longer
 
 # The lengths at which a new class begins, and what is taken to be the share of right guesses while
 # nothing is known. These first shares are low: an app has to show that it repeats itself, and
 # showing it costs nothing.
-_CLASSES = ((GRAM, 0.2), (6, 0.4), (12, 0.6), (24, 0.8))
+# The first class is that of a copy that goes on behind a change.
+_CLASSES = ((0, 0.5), (GRAM, 0.2), (6, 0.4), (COPY, 0.6), (24, 0.8))
 _CLASS_OF = tuple(
-    max(at for at, (least, _) in enumerate(_CLASSES) if run >= least or at == 0)
-    for run in range(MOST_RUN + 1)
+    max(at for at, (least, _) in enumerate(_CLASSES) if run >= least) for run in range(MOST_RUN + 1)
 )
 # A stream follows about its last 24 guesses of a class, an app its last 400.
 STREAM_RATE, APP_RATE = 1 / 24, 1 / 400
@@ -53,9 +53,10 @@ class Acceptance:
         before it are right."""
         chances: list[float] = []
         chance = 1.0
-        for after in range(run, run + n):
-            chance *= self._shares[_CLASS_OF[min(after, MOST_RUN)]]
+        for _ in range(n):
+            chance *= self._shares[_CLASS_OF[min(run, MOST_RUN)]]
             chances.append(chance)
+            run = longer(run)
         return chances
 
 

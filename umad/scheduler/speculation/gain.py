@@ -4,9 +4,13 @@ The choice of guesses trusts the cost model. Rows that come of a quick minute, a
 sampler that is slow in several rows would make it wrong again and again. So the steps with guesses
 are held against what they would have taken without: their tokens at the pace of plain steps, beside
 the time from the last step's tokens to theirs. Once more than `MOST_LOST` plain steps are lost in a
-row of such steps (gains count against losses, but are not saved up: a CUSUM test, Page 1954), no
-step has guesses for `FIRST_REST` steps. The next time it is twice as many, and so on. So where it
-never pays, it costs four steps in five hundred at first, and one in four thousand later.
+row of such steps (a CUSUM test, Page 1954), no step has guesses for `FIRST_REST` steps. The next
+time it is twice as many, and so on. So where it never pays, it costs four steps in five hundred at
+first, and one in four thousand later.
+
+What was gained counts against losses, up to `MOST_SAVED` plain steps. A step of 24 rows whose first
+guess fails loses six plain ones at once. Without savings an edit that is three times as fast would
+rest at its first changed word.
 
 Pure; owner: the step thread.
 """
@@ -15,6 +19,8 @@ Pure; owner: the step thread.
 MEMORY_STEPS = 48
 # Some guesses fail in a row where most hold.
 MOST_LOST = 4.0
+# More is not saved, so a machine that becomes slower is found out soon.
+MOST_SAVED = 16.0
 FIRST_REST, LONGEST_REST = 512, 16_384
 # A step that took so many times what was expected was interrupted by something outside.
 OUTLIER = 3.0
@@ -67,7 +73,7 @@ class MeasuredGain:
         took_ms = min(felt_ms, OUTLIER * planned_ms)
         self._worth_ms = kept * self._worth_ms + worth_ms
         self._took_ms = kept * self._took_ms + took_ms
-        self._lost_ms = max(0.0, self._lost_ms + took_ms - worth_ms)
+        self._lost_ms = max(-MOST_SAVED * plain_ms, self._lost_ms + took_ms - worth_ms)
         self._since += 1
         if self._lost_ms > MOST_LOST * plain_ms:
             self._rests, self._since = self._rest, 0

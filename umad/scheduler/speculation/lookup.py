@@ -4,6 +4,11 @@ Edits, code and JSON repeat long runs of what was said before. The last tokens o
 looked up among all earlier ones, and what followed there is the guess. While the text goes on as
 guessed, the guess goes on at the same place; otherwise the last tokens are looked up anew.
 
+An edit copies a long run, changes a word, and copies on. Looking up would take `GRAM` tokens
+behind each change, and then a short agreement says little. So behind a copy (an agreement of `COPY`
+tokens) that breaks, the guess goes on behind the word that was replaced. Where that is wrong, the
+next token that stands near there is taken for the place at which the copy goes on.
+
 The table has a fixed size. It maps a hash of `GRAM` tokens to the place behind their latest
 occurrence. A place is checked before it is used, so a collision costs a guess and is never wrong
 in another way. A token costs one hash, whatever the length of the text. A long prompt is put into
@@ -20,6 +25,12 @@ from numpy.typing import NDArray
 GRAM = 3
 # The length of an agreement is counted up to here. `acceptance` has no use for more.
 MOST_RUN = 32
+# An agreement of so many is a copy.
+COPY = 12
+# What is counted where a copy goes on behind a change: less than any agreement that is looked up.
+RESUMED = 1
+# So many tokens behind a break, and so far from it, a copy may go on.
+PATIENCE = 8
 # A step puts so many tokens of a prompt into the table. It takes some 50 microseconds.
 INDEXED_AT_ONCE = 8192
 _LEAST_BITS, _MOST_BITS = 8, 17
@@ -27,13 +38,19 @@ _MULTIPLIERS = (0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9)
 _WORD = 2**64 - 1
 
 
+def longer(run: int) -> int:
+    """The run behind one more guess that was right. A copy that goes on is the copy that it was."""
+    return COPY if run == RESUMED else min(MOST_RUN, run + 1)
+
+
 class PromptLookup:
     """The guesses of one stream.
 
-    run: how many tokens before the guess agree with those before its source; 0 for no guess.
+    run: how many tokens before the guess agree with those before its source; `RESUMED` where a copy
+    goes on behind a change; 0 for no guess.
     """
 
-    __slots__ = ("_n", "_shift", "_source", "_table", "_tokens", "run")
+    __slots__ = ("_copy", "_n", "_patience", "_shift", "_source", "_table", "_tokens", "run")
 
     def __init__(self, tokens: NDArray[np.int32]) -> None:
         """tokens: int32 (limit,), which its owner fills while the text grows."""
@@ -47,6 +64,9 @@ class PromptLookup:
         # The place of the next guess; 0 for none.
         self._source = 0
         self.run = 0
+        # Where a copy that broke goes on if one word was replaced, and how many more tokens it is
+        # waited for.
+        self._copy = self._patience = 0
 
     @property
     def n_tokens(self) -> int:
@@ -57,6 +77,7 @@ class PromptLookup:
         """Take in the next piece of a text that has `n_tokens`."""
         first, end = max(self._n + 1, GRAM), min(n_tokens, self._n + INDEXED_AT_ONCE)
         self._n, self._source, self.run = end, 0, 0
+        self._patience = 0
         if first > end:
             return
         words = self._tokens[first - GRAM : end].astype(np.uint64)
@@ -81,14 +102,18 @@ class PromptLookup:
             was_right = tokens.item(self._source) == tokens.item(at)
             if was_right:
                 self._source += 1
-                self.run = min(MOST_RUN, self.run + 1)
+                self.run = longer(self.run)
             else:
+                if self.run >= COPY:
+                    self._copy, self._patience = self._source + 1, PATIENCE
                 self._source = self.run = 0
         self._n = at = at + 1
         if at >= GRAM:
             slot = self._slot(at)
             if not self._source:
                 self._find(slot, at)
+                if self._patience:
+                    self._resume(at)
             self._table[slot] = at
         return was_right
 
@@ -101,6 +126,20 @@ class PromptLookup:
         period = self._n - source
         item = self._tokens.item
         return tuple([item(source + at % period) for at in range(n)])
+
+    def _resume(self, end: int) -> None:
+        """Find where a copy that broke goes on, unless the tokens before `end` tell better."""
+        is_first = self._patience == PATIENCE
+        self._patience -= 1
+        copy, item = self._copy, self._tokens.item
+        if self._source and abs(self._source - copy) <= 2 * PATIENCE:
+            self.run, self._patience = max(self.run, COPY), 0
+        elif self.run < COPY:
+            last = item(end - 1)
+            for place in range(copy, min(copy + PATIENCE, end)):
+                if is_first or item(place - 1) == last:
+                    self._source, self.run = place, RESUMED
+                    return
 
     def _slot(self, end: int) -> int:
         item = self._tokens.item
