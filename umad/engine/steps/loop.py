@@ -322,10 +322,9 @@ class StepLoop:
             is_encoded=turned.is_done,
             crowded=self._seat.ends(now_ns),
         )
-        self._totals.cuts += embedded.was_cut
+        self._totals.cuts += embedded.was_cut + (decoded.outcome == "cut")
         if decoded.outcome == "cut":
             news.stats = self._tell(began_ns)
-            self._totals.cuts += 1
         elif decoded.outcome == "done":
             for piece in plan.prefill:
                 news.progress(self._streams.get(piece.rid), piece.start + piece.n_tokens)
