@@ -101,7 +101,7 @@ def code_server(folder: Path, *, trusts: bool) -> Iterator[Host]:
     settings.write_text(json.dumps(chosen))
     places = ["--user-data-dir", str(data), "--extensions-dir", str(extensions)]
     host = Host(
-        address=f"http://127.0.0.1:{port}", umad_socket=folder / "s", _helper=folder / "helper"
+        address=f"http://127.0.0.1:{port}", umad_socket=folder / "u.sock", _helper=folder / "helper"
     )
     environ = {
         **os.environ,

@@ -1,11 +1,14 @@
 """The packed extension in a real code-server, with a real browser: `make vscode-host-test`.
 
-A daemon that speaks by script stands behind the socket, so the text that has to appear is known.
-Pictures of what is seen are left in the folder that HOST_PICTURES names.
+A daemon that speaks by script stands behind the socket, so the text that has to appear is known. In
+the last test it is umad itself, on the model that ships. Pictures of what is seen are left in the
+folder that HOST_PICTURES names.
 """
 
+import asyncio
 import os
 import shutil
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,8 +19,12 @@ import pytest
 
 from tests.adapters.code_server import HOST, START_S, VSIX, Host, HostError, code_server
 from tests.client.scripted_daemon import Peer, daemon_thread
+from tests.live import live_daemon
 from tests.lsp.test_server import CODER
+from umad.client import AsyncClient
 from umad.protocol.messages import Generate, Models, Tokenize, encode_result
+from umad.request import GenerateRequest, SamplingParams
+from umad.service import Tokens
 
 SHOWN_MS = 60_000
 CODER_THAT_CHATS = {
@@ -203,3 +210,70 @@ def test_a_workspace_without_trust_gets_grey_text_and_chooses_nothing(tmp_path: 
         chosen = host.asks("settings", names=["socket", "lane", "completion.model"])
 
     assert chosen == {"isTrusted": False, "values": ["", "interactive", ""]}
+
+
+@contextmanager
+def background_job(socket: Path) -> Iterator[list[str]]:
+    """Somebody else's endless work on the same model, and the text of it so far."""
+    got: list[str] = []
+    request = GenerateRequest(
+        prompt="Once upon a time",
+        lane="background",
+        sampling=SamplingParams(max_tokens=400, ignore_eos=True),
+    )
+    stops = threading.Event()
+
+    async def work() -> None:
+        async with AsyncClient(socket) as client:
+            while not stops.is_set():
+                async for event in client.events(request):
+                    if isinstance(event, Tokens):
+                        got.append(event.text)
+                    if stops.is_set():
+                        return
+
+    thread = threading.Thread(target=lambda: asyncio.run(work()))
+    thread.start()
+    try:
+        yield got
+    finally:
+        stops.set()
+        thread.join(START_S)
+
+
+def grey_text(page: Any) -> str:
+    """The grey text that the editor shows."""
+    shown = page.locator(".view-line .ghost-text-decoration, .view-line .ghost-text")
+    shown.first.wait_for(timeout=SHOWN_MS)
+    return "".join(shown.all_text_contents()).replace("\xa0", " ")
+
+
+def test_umad_itself_on_nano_writes_on_beside_a_background_job_and_after_a_kill(
+    host: Host, tmp_path: Path
+) -> None:
+    project = project_in(tmp_path)
+    with page_on(host, project) as page:
+        with live_daemon(tmp_path, "nano") as daemon:
+            with background_job(daemon.socket) as done:
+                until(lambda: len(done) > 0, "the job does not run")
+                open_file(page)
+                page.keyboard.type("y + ")
+                first = grey_text(page)
+                before = len(done)
+                keep_picture(page, "vscode-nano-beside-a-job", tmp_path)
+                page.keyboard.press("Tab")
+                page.keyboard.press("Control+S")
+                until(lambda: first in (project / "f.py").read_text(), "the file is not saved")
+                until(lambda: len(done) > before, "the job has stopped")
+                said = host.asks("chat", text="Tell me a story.")
+            daemon.process.kill()
+            daemon.process.wait()
+            sees_status(page, "no daemon listens")
+
+        with live_daemon(tmp_path, "nano"):
+            sees_status(page, "lane interactive")
+            page.keyboard.type("\nz = ")
+            assert grey_text(page)
+            keep_picture(page, "vscode-nano-after-a-kill", tmp_path)
+
+    assert "".join(said)
