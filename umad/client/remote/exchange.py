@@ -7,6 +7,7 @@ Owner: the loop on which it was opened.
 """
 
 import asyncio
+import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, cast
@@ -16,7 +17,7 @@ from typing_extensions import override
 
 from umad.client.options import ClientOptions
 from umad.client.remote.address import RemoteAddress
-from umad.errors import ConnectionLost, UmadError
+from umad.errors import ConnectionLost, Refused, UmadError
 from umad.protocol.frames import FrameReader
 
 _OK: Final = 200
@@ -151,7 +152,8 @@ class Exchanges:
         self._open: set[Exchange] = set()
 
     async def opened(self) -> Exchange:
-        """A connection without a request. Raises `ConnectionLost` where nobody listens."""
+        """A connection without a request. Raises `ConnectionLost` where nobody listens, and
+        `Refused` for a certificate that is not trusted: to try again would not help."""
         loop = asyncio.get_running_loop()
         while self._resting:
             exchange = self._resting.pop()
@@ -171,6 +173,10 @@ class Exchanges:
                     _, exchange = await loop.create_connection(
                         made, address.host, address.port, ssl=address.tls
                     )
+        except ssl.SSLCertVerificationError as error:
+            raise Refused(
+                f"the certificate of {address} is not trusted: {error.verify_message}"
+            ) from error
         except (OSError, TimeoutError) as error:
             raise ConnectionLost(f"{address} cannot be reached: {error or 'no answer'}") from error
         self._open = {one for one in self._open if not one.is_gone}
