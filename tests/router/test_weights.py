@@ -148,7 +148,42 @@ def test_one_node_of_those_that_would_have_to_load_a_model_gets_its_newcomers() 
 def test_where_everybody_is_full_nobody_is_refused() -> None:
     team = Team().with_nodes(a=0.0, b=0.0)
 
-    assert team.fleet.weights("m") == {"a": 1, "b": 1}
+    weights = team.fleet.weights("m")
+    assert weights["a"] == weights["b"] > 0
+
+
+def say_ms(team: Team, **token_ms: float) -> None:
+    """Every node is beyond its cap, and its streams wait so long for a token."""
+    for name, ms in token_ms.items():
+        reading = Reading(
+            over_cap_pct=50.0, running=4, loaded=frozenset({"m"}), token_ms_of={"m": ms}
+        )
+        team.fleet.reported(name, reading, team.now_ns)
+
+
+def test_of_full_nodes_one_whose_streams_crawl_gets_nobody() -> None:
+    team = Team().with_nodes(a=0.5, b=0.5, c=0.5)
+    for name in "abc":
+        reading = Reading(running=1, loaded=frozenset({"m"}), token_ms_of={"m": 50.0})
+        team.fleet.reported(name, reading, team.now_ns)
+
+    say_ms(team, a=400.0, b=60.0, c=80.0)
+    uneven = team.fleet.weights("m")
+    say_ms(team, a=400.0, b=420.0, c=380.0)
+    even = team.fleet.weights("m")
+
+    assert uneven["a"] == 0
+    assert uneven["b"] > uneven["c"] > 0
+    assert min(even.values()) > 0
+
+
+def test_a_remnant_of_room_draws_no_crowd() -> None:
+    team = Team().with_nodes(a=0.5, b=0.5, c=0.5)
+
+    team.say(a=0.02, b=0.0, c=0.0)
+    weights = team.fleet.weights("m")
+
+    assert weights["a"] == weights["b"] == weights["c"] > 0
 
 
 def test_a_node_that_lies_about_its_room_is_found_out() -> None:

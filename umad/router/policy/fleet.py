@@ -13,7 +13,7 @@ Owner: the caller's thread.
 """
 
 import random
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from umad.errors import BadRequest
@@ -25,6 +25,10 @@ from umad.router.policy.settings import MOST_MODELS, MOST_NODES, PolicySettings
 from umad.router.policy.weighted_draw import WeightedDraw
 
 _MOST_NUMBER = (1 << 31) - 1
+# Of 256, for a node of full size; below it a node counts as full.
+_LEAST_ROOM = 8
+# Steps of the weights of full nodes: few, so that they seldom change.
+_PACES = 8
 
 
 @dataclass(slots=True)
@@ -221,6 +225,9 @@ class Fleet:
                 by_tier[tier].append(node)
         for tier, nodes in by_tier.items():
             roomy = [node for node in nodes if node.weight]
+            if not any(node.weight >= _LEAST_ROOM * node.size for node in roomy):
+                # A remnant of room is none: all newcomers would go after it.
+                continue
             if roomy and tier is not Tier.LOADED:
                 roomy = [max(roomy, key=lambda node: node.weight)]
             if roomy:
@@ -228,7 +235,7 @@ class Fleet:
         for nodes in by_tier.values():
             present = [node for node in nodes if node.takes_new]
             if present:
-                return found | {node.name: 1 for node in present}
+                return found | _by_pace(present)
         return found
 
     def _rehome(self, node: Node, now_ns: int) -> None:
@@ -288,3 +295,13 @@ class Fleet:
             pool = self._pools[model, tier]
             pool.by_room.put(node.slot, weight)
             pool.by_presence.put(node.slot, present)
+
+
+def _by_pace(nodes: Sequence[Node]) -> dict[str, int]:
+    """Weights of nodes that are all full. One where streams take more than twice as long as at the
+    best gets nobody, until the others are as slow."""
+    best = max(node.pace for node in nodes)
+    return {
+        node.name: max(1, round(_PACES * node.size * node.pace)) if 2 * node.pace >= best else 0
+        for node in nodes
+    }

@@ -188,6 +188,15 @@ class Node:
         fades = 1.0 if old_ns <= 0 else 0.5 ** (old_ns / self.settings.half_life_ns)
         return self.headroom.least * fades * self.trust
 
+    @property
+    def pace(self) -> float:
+        """How fast its streams are, of how fast they are when little runs there: above 0, at most
+        1; of the model that is slowed most. 1 where nobody reads."""
+        return min(
+            (self._light_ms[model] / ms for model, ms in self.reading.token_ms_of.items()),
+            default=1.0,
+        )
+
     def open_requests(self, now_ns: int) -> float:
         """Requests that run or wait there, newcomers threefold for as long as they are new.
 
