@@ -28,7 +28,7 @@ STAMP_VSCODE := adapters/vscode/node_modules/.installed
 CANDIDATES := $(if $(PYTHON),$(PYTHON),python3 python3.13 python3.12 python3.11 python3.14 python)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-busy lint types layers pytest format service-test container-test browser-test agents-test clients-test neovim-test vscode-test vscode-package vscode-host-test window-test weights-test states-fuzz fuzz-http scale-test harness-test zoo-test zoo-table window-table estimate-table bench bench-check soak config manual top-pictures dist dist-test library-wheel library-test formula release-check release-notes install clean
+.PHONY: help demo test test-busy lint types layers pytest format service-test container-test browser-test agents-test team-test clients-test neovim-test vscode-test vscode-package vscode-host-test window-test weights-test states-fuzz fuzz-http scale-test harness-test zoo-test zoo-table window-table estimate-table bench bench-check soak config manual top-pictures dist dist-test library-wheel library-test formula release-check release-notes install clean
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -72,6 +72,9 @@ container-test: ## build the image, and have the daemon in it answer
 agents-test: $(STAMP_AGENTS) ## Claude Code, Codex, opencode and aider, their model answering by script
 	PATH="$(CURDIR)/$(VENV)/agents/node_modules/.bin:$$PATH:$(CURDIR)/$(VENV)/aider/bin" \
 	  $(BIN)/python -m pytest -q -rs tests/agents
+
+team-test: $(STAMP) ## Linux, as root: daemons, HAProxy and clients on a network of namespaces; cables are pulled
+	$(BIN)/python -m pytest -q -rs -s tests/team
 
 clients-test: $(STAMP_CLIENTS) ## litellm, langchain, instructor, llm and pytest-lsp, in an environment of their own
 	CLIENTS_PYTHON="$(CURDIR)/$(VENV)/clients/bin/python" $(BIN)/python -m pytest -q tests/packages

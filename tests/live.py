@@ -12,7 +12,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -117,13 +117,20 @@ _PLACES = {"HOME", "HF_HOME", "HF_HUB_CACHE"}
 
 @contextmanager
 def live_daemon(
-    folder: Path, *arguments: str, environment: dict[str, str] | None = None
+    folder: Path,
+    *arguments: str,
+    environment: dict[str, str] | None = None,
+    prefix: Sequence[str] = (),
 ) -> Iterator[LiveDaemon]:
-    """`umad serve ARGUMENTS` on a socket in `folder`, ready to be asked."""
+    """`umad serve ARGUMENTS` on a socket in `folder`, ready to be asked. prefix: a command that
+    becomes it, as `nsenter` does."""
     socket = folder / "u.sock"
     (folder / "none.yaml").touch()
     process = subprocess.Popen(
-        [sys.executable, "-m", "umad", "serve", "--socket", str(socket), *arguments],
+        [
+            *(*prefix, sys.executable, "-m", "umad", "serve"),
+            *("--socket", str(socket), *arguments),
+        ],
         stderr=subprocess.PIPE,
         stdin=subprocess.DEVNULL,
         text=True,
