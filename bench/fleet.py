@@ -5,7 +5,7 @@ that come within seconds, machines that fail (5 % an hour), that their owners us
 are half a minute old (10 %), and that lie (2 %). The same day is served by the policy, by HAProxy
 with the policy's weights, and by what proxies do without it. A simulation, not a measurement: a
 simulated machine knows streams, prompts and kept cells, and nothing else (`bench.fleet_world`).
-`python -m bench fleet`; it takes some minutes, and `--nodes 100 --sessions 20000` a tenth of one.
+`python -m bench fleet`; it takes about an hour, and `--nodes 40 --sessions 4000` a minute.
 
     fleet_traffic  the sessions of a day        fleet_world   the machines
     fleet_routes   the contenders
