@@ -25,7 +25,7 @@ from bench import command, machine, models, peers, photos, projector_shape, runn
 from bench import load as loading
 from bench.errors import BenchError
 from bench.exchange import Connection
-from bench.latency import Felt, felt
+from bench.latency import Felt, felt, percentile
 from bench.load import Load, Target
 from bench.prompts import Prompts
 from bench.table import Comparison
@@ -36,6 +36,7 @@ from umad.request import GenerateRequest, SamplingParams
 from umad.service import Done, Failed, Tokens
 
 ALONE, BESIDE = "alone", "beside photos"
+PHOTO, TEXT = "about a photo", "about a text"
 CONTENDERS = ("umad", "llama-server")
 _LABELS = {
     "p50_ms": "wait p50, ms",
@@ -140,31 +141,40 @@ def second_turns(socket_path: Path, files: Iterator[bytes], measured: Measured, 
 async def _second_turns(
     socket_path: Path, files: Iterator[bytes], measured: Measured, n: int
 ) -> None:
+    n_new = 0
     async with AsyncClient(socket_path) as client:
         for number in range(n):
             photo = MediaFile(kind="image", data=next(files))
             before = f"{number}. {_BEFORE}"
             media = (PlacedFile(at=len(before), file=photo),)
             prompt = f"{before}{_QUESTION}"
-            _, done, text = await _asked(client, prompt=prompt, media=media)
-            encoded = await _n_encoded(client)
-            prompt += text + _AGAIN
-            seen_ms, again, _ = await _asked(client, prompt=prompt, media=media)
-            measured.n_encoded += await _n_encoded(client) - encoded
-            # As many cells, and as many of them new.
+            _, done, text = await _asked(client, _TURN_TOKENS, prompt=prompt, media=media)
+            # As many cells, of which as many are computed in the second turn.
             n_first = done.usage.prompt_tokens + _TURN_TOKENS
-            n_new = again.usage.prompt_tokens - (again.usage.cached_tokens or 0)
             ids = tuple(1000 + (number * 7919 + at * at * 31) % 90_000 for at in range(n_first))
-            await _asked(client, prompt_ids=ids)
-            more = tuple(2000 + (number * 104_729 + at * 17) % 90_000 for at in range(n_new))
-            told_ms, _, _ = await _asked(client, prompt_ids=(*ids[: n_first - 1], *more))
-            measured.turns.setdefault("about a text", []).append(told_ms)
-            measured.turns.setdefault("about a photo", []).append(seen_ms)
+            await _asked(client, 1, prompt_ids=ids)
+            encoded = await _n_encoded(client)
+            again = prompt + text + _AGAIN
+            ms: dict[str, float] = {}
+            # The photo comes first in the first round, which tells how many cells are new.
+            for about in (PHOTO, TEXT) if number % 2 == 0 else (TEXT, PHOTO):
+                if about == PHOTO:
+                    ms[about], done, _ = await _asked(client, 1, prompt=again, media=media)
+                    n_new = done.usage.prompt_tokens - (done.usage.cached_tokens or 0)
+                else:
+                    more = tuple(
+                        2000 + (number * 104_729 + at * 17) % 90_000 for at in range(n_new)
+                    )
+                    told = (*ids[: n_first - 1], *more)
+                    ms[about], _, _ = await _asked(client, 1, prompt_ids=told)
+            measured.n_encoded += await _n_encoded(client) - encoded
+            for about, first_ms in ms.items():
+                measured.turns.setdefault(about, []).append(first_ms)
 
 
-async def _asked(client: AsyncClient, **request: object) -> tuple[float, Done, str]:
+async def _asked(client: AsyncClient, n_tokens: int, **request: object) -> tuple[float, Done, str]:
     """(ms to the first token, how it ended, its text)."""
-    sampling = SamplingParams(temperature=0.0, max_tokens=_TURN_TOKENS, ignore_eos=True)
+    sampling = SamplingParams(temperature=0.0, max_tokens=n_tokens, ignore_eos=True)
     began_ns, first_ms, text = time.perf_counter_ns(), 0.0, ""
     asked = GenerateRequest(sampling=sampling, **request)  # type: ignore[arg-type]
     async for event in client.events(asked):
@@ -213,7 +223,7 @@ def comparisons(measured: Measured, *, title: str) -> list[Comparison]:
     add("photos", "photos answered", "a minute", "condition", base, {BESIDE: measured.answered})
     if measured.turns:
         rows = {"first token": measured.turns}
-        add("turns", "second turns of umad", "ms", "figure", "about a text", rows)
+        add("turns", "second turns of umad", "ms", "figure", TEXT, rows)
     return tables
 
 
@@ -222,7 +232,24 @@ def guard_line(measured: Measured, name: str) -> str:
     pairs = list(zip(measured.felt[name][ALONE], measured.felt[name][BESIDE], strict=True))
     p95 = max(beside.p95_ms / alone.p95_ms for alone, beside in pairs)
     longest = max(beside.longest_ms / alone.p50_ms for alone, beside in pairs)
-    return f"{name}: p95 at most {p95:.2f} of alone, longest wait {longest:.1f} steps"
+    # The clients' own prompts make waits of several steps with nobody beside them.
+    own = max(alone.longest_ms / alone.p50_ms for alone, _ in pairs)
+    waits = f"longest wait {longest:.1f} steps (alone {own:.1f})"
+    return f"{name}: p95 at most {p95:.2f} of alone, {waits}"
+
+
+def turns_line(measured: Measured) -> str:
+    """What a second turn about a photo costs, in a line: the median of pairs, and the middle half
+    of them."""
+    ratios = sorted(
+        seen / told for seen, told in zip(measured.turns[PHOTO], measured.turns[TEXT], strict=True)
+    )
+    low, middle, high = (percentile(ratios, at) for at in (25, 50, 75))
+    return (
+        f"second turns about a photo: the first token comes after {middle:.2f} times that of a "
+        f"text's (half of {len(ratios)} pairs: {low:.2f} to {high:.2f}); they encoded "
+        f"{measured.n_encoded} photos"
+    )
 
 
 def run(options: argparse.Namespace, console: Console) -> None:
@@ -282,7 +309,7 @@ def run(options: argparse.Namespace, console: Console) -> None:
         ),
         "median (range) over repetitions; ratios are taken within each repetition",
         *(guard_line(measured, target.name) for target in targets),
-        *([f"second turns encoded {measured.n_encoded} photos"] if measured.turns else []),
+        *([turns_line(measured)] if measured.turns else []),
         *(f"{target.name}: {target.method}" for target in targets),
     )
     tables = comparisons(measured, title=path.stem)
@@ -301,7 +328,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--clients", type=int, default=2, help="text streams")
     add("--tokens", type=int, default=64, help="generated for a text prompt")
     add("--think-s", type=float, default=0.3)
-    add("--turns", type=int, default=5, help="second turns of each kind; 0 for none")
+    add("--turns", type=int, default=12, help="second turns of each kind; 0 for none")
     add("--umad", default="", metavar="OPTIONS", help="added to `umad serve`, in one argument")
     return parser
 

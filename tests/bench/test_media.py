@@ -10,7 +10,7 @@ from PIL import Image
 
 from bench import photos, projector_shape
 from bench.latency import Felt
-from bench.media import ALONE, BESIDE, Measured, comparisons, guard_line
+from bench.media import ALONE, BESIDE, Measured, comparisons, guard_line, turns_line
 from bench.table import Spread
 from tests.engine.media_context import AFTER, BEFORE
 from tests.engine.media_loop import MediaLoop
@@ -73,7 +73,16 @@ def test_what_photos_cost_streams_is_a_ratio_within_a_repetition(measured: Measu
     assert ratio is not None
     assert ratio.high == pytest.approx(1.1)
     assert guard_line(measured, "umad") == (
-        "umad: p95 at most 1.20 of alone, longest wait 3.1 steps"
+        "umad: p95 at most 1.20 of alone, longest wait 3.1 steps (alone 3.0)"
+    )
+
+
+def test_a_second_turn_is_told_by_pairs(measured: Measured) -> None:
+    measured.turns = {"about a text": [100.0] * 4, "about a photo": [90.0, 104.0, 110.0, 130.0]}
+
+    assert turns_line(measured) == (
+        "second turns about a photo: the first token comes after 1.04 times that of a text's "
+        "(half of 4 pairs: 0.90 to 1.10); they encoded 0 photos"
     )
 
 
