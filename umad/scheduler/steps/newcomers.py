@@ -10,8 +10,8 @@ Size: while no interactive request decodes, a slice takes `slice_ms`, or a tile 
 slower. Beside running streams its size is the best for first tokens and streams together
 (`patience`), by what the cost model knows of this machine: mostly a short prompt is read in two or
 three steps, and a long one in more of them that are shorter. No step takes longer than
-`newcomer_ms`, unless the streams' own steps do, or newcomers outnumber the streams. No first token
-waits for a part of another newcomer's prompt, unless that costs all of them less than it saves.
+`newcomer_ms`, unless the streams' own steps do, or newcomers are a crowd. No first token waits for
+a part of another newcomer's prompt, unless that costs all of them less than it saves.
 
 Not: when newcomers run at all (`composer`).
 Pure; owner: the step thread.
@@ -28,6 +28,11 @@ from umad.scheduler.steps.patience import Patience
 from umad.step import PrefillSlice
 
 FIRST_COMES_EVERY = 4
+# So many times as many newcomers as running streams are a crowd.
+CROWD = 2
+# A prompt joins others in a step if what they wait for it is less than this share of what it saves.
+# Where it is all the same, one is read after the other, and the first one is served sooner.
+JOINS = 0.9
 
 
 class NewcomerLine:
@@ -70,9 +75,9 @@ class NewcomerLine:
         line = self._in_turn(newcomers)
         start = line[0].n_computed
         most_ms = self._patience.most_ms(n_rows, solo_ms)
-        if len(line) > n_rows:
-            # Where more requests wait for their first token than already have it, that bound would
-            # protect the few from the many (imp #1950).
+        if len(line) > CROWD * n_rows:
+            # Where far more requests wait for their first token than already have it, that bound
+            # would protect the few from the many (imp #1950).
             most_ms = max(most_ms, self._settings.slice_ms)
         n_most = self._cost.prefill_within(
             most_ms,
@@ -87,6 +92,7 @@ class NewcomerLine:
             n_most=max(1, n_most),
             extra_ms=lambda n: self._cost.mixed.slice_ms(n, start, n_rows),
         )
+        n_tokens = min(n_tokens, self._batch_tokens - n_rows)
         return self._cut(line, n_tokens, self._cost.mixed, beside=n_rows, own_ms=solo_ms)
 
     def _in_turn(self, newcomers: Sequence[ScheduledRequest]) -> list[ScheduledRequest]:
@@ -127,7 +133,7 @@ class NewcomerLine:
                 longer_ms = cost.at(taken + n, n_cells + cells, beside)
                 longer_ms -= cost.at(taken, n_cells, beside)
                 saved_ms = cost.at(n, cells, beside) + (own_ms if n == entry.n_pending else 0.0)
-                if (n_done + 1) * longer_ms >= saved_ms:
+                if (n_done + 1) * longer_ms >= JOINS * saved_ms:
                     break
             slices.append(prefill_slice(entry, n))
             taken += n

@@ -30,6 +30,8 @@ MOST_SEEN = 8
 # Of so many numbers of slices each is looked at, from the fewest on. A long prompt is cut into more
 # by the size that is best for many of them.
 MOST_SLICES = 8
+# A slice is made longer by this factor at most so that it fills whole tiles.
+MOST_LONGER = 1.125
 # Sizes that are worse by less than this factor are taken for as good as the best, and the largest
 # of them is chosen. So a prompt that was begun in three slices is not ended in two more unequal
 # ones because costs are not known so exactly.
@@ -105,4 +107,5 @@ def _sizes(
             middle = (low + high + 1) // 2
             low, high = (middle, high) if extra_ms(middle) <= piece_ms else (low, middle - 1)
         sizes.add(-(-n_pending // -(-n_pending // low)))
-    return {max(n, in_whole_tiles(n, beside=n_rows, fits=n_most.__ge__)) for n in sizes}
+    whole = {n: in_whole_tiles(n, beside=n_rows, fits=n_most.__ge__) for n in sizes}
+    return {tiles if n <= tiles <= MOST_LONGER * n else n for n, tiles in whole.items()}
