@@ -7,6 +7,7 @@ OpenAI's dialect, and umad is one.
 import http.client
 import json
 import os
+import shutil
 import signal
 import ssl
 import subprocess
@@ -23,10 +24,13 @@ import pytest
 
 from tests.live import CACHE, wait_until
 from tests.router.proxies import HAPROXY, OPENSSL, Authority
-from umad.scale.launch import box_proxy, keys
+from tests.scale.launch.wanted import deployment
+from umad.scale.launch import box_proxy, keys, sky_task
 from umad.scale.launch.asking import Box, is_healthy
 from umad.scale.launch.box import keeper
+from umad.scale.launch.box_files import box_files
 from umad.scale.launch.box_proxy import BoxProxy
+from umad.scale.launch.engine_line import ENGINE_PORT
 from umad.scale.launch.here import free_port
 
 pytestmark = pytest.mark.skipif(
@@ -139,6 +143,41 @@ def served(tmp_path_factory: pytest.TempPathFactory, nano_path: Path) -> Iterato
     with running(folder, engine, port) as found:
         wait_until(lambda: is_healthy(found.box()), within_s=120, what="the engine's health")
         yield found
+
+
+def test_the_files_of_a_machine_run_as_its_script_starts_them(tmp_path: Path) -> None:
+    """What is carried there, in a home like there; only the ports are others."""
+    wanted = deployment()
+    task = sky_task.task(wanted, folder=str(tmp_path))
+    engine_port, port, authority = free_port(0), free_port(0), Authority(tmp_path)
+    home = tmp_path / "home"
+    for folder in ("umad-box", "umad-tls", "umad-engine/bin"):
+        (home / folder).mkdir(parents=True)
+    for name, text in box_files(wanted).items():
+        text = text.replace(str(ENGINE_PORT), str(engine_port)).replace(":8443", f":{port}")
+        (home / "umad-box" / name).write_text(text)
+    shutil.copy(authority.certify(NAME), home / "umad-tls/node.pem")
+    (home / "umad-engine/bin/python").symlink_to(sys.executable)
+    vllm = home / "umad-engine/bin/vllm"
+    vllm.write_text(f"#!{sys.executable}\nimport sys\nsys.argv[1] = {str(engine_port)!r}\n{WELL}")
+    vllm.chmod(0o755)
+    environment = {
+        "HOME": str(home), "PATH": os.environ["PATH"], keeper.KEYS: keys.digests(KEYS),
+        **task["envs"],
+    }  # fmt: skip
+    with subprocess.Popen(
+        ["bash", "-c", task["run"]], env=environment, stderr=subprocess.PIPE, text=True
+    ) as process:
+        found = Running(
+            process=process, port=port, authority=authority, run_folder=home / "umad-run"
+        )
+        try:
+            wait_until(lambda: is_healthy(found.box()), what="the engine's health")
+            assert found.asked("/v1/models")[0] == 401
+            assert found.asked("/v1/models", {"x-api-key": KEYS["bob"]})[0] == 200
+        finally:
+            process.terminate()
+        assert found.ended() == (0, "umad keeper: stopped")
 
 
 def test_a_key_is_needed_for_everything_but_health(served: Running) -> None:

@@ -62,6 +62,13 @@ def test_several_machines_for_one_model_are_not_started() -> None:
         check(wanted)
 
 
+def test_machines_for_which_no_package_is_known_are_not_started() -> None:
+    wanted = deployment(plan=plan("Qwen/Qwen2.5-7B-Instruct", "MI300X:1"))
+
+    with pytest.raises(BadRequest, match="for NVIDIA's accelerators"):
+        check(wanted)
+
+
 @pytest.mark.parametrize("text", ["bucket", "disk:x", ":x", ""])
 def test_a_cache_is_a_volume_or_a_bucket(text: str) -> None:
     with pytest.raises(BadRequest, match="volume:NAME or bucket:NAME"):

@@ -3,8 +3,10 @@
 SkyPilot's own checks of it are in tests/sky.
 """
 
+import subprocess
 from typing import Any
 
+import pytest
 import yaml
 
 from tests.scale.launch.wanted import deployment, plan
@@ -58,6 +60,13 @@ def test_weights_stay_in_a_volume_or_a_bucket() -> None:
 def test_the_engine_is_the_version_that_the_plan_follows() -> None:
     assert "vllm==0.33.0" in rendered()["setup"]
     assert "sglang==0.5.23" in rendered(plan=plan(engine="sglang"))["setup"]
+
+
+@pytest.mark.parametrize("part", ["setup", "run"])
+def test_scripts_are_ones_that_a_shell_reads(part: str) -> None:
+    read = subprocess.run(["bash", "-n"], input=rendered()[part], text=True, capture_output=True)
+
+    assert (read.returncode, read.stderr) == (0, "")
 
 
 def test_the_disk_has_room_for_the_weights_twice() -> None:

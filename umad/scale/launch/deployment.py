@@ -87,6 +87,12 @@ def check(wanted: Deployment) -> None:
             f"{plan.machines.nodes}: take more accelerators in one machine",
             field="nodes",
         )
+    if plan.machines.accelerator.vendor == "amd":
+        raise BadRequest(
+            "the engines' packages that are installed there are for NVIDIA's accelerators: start "
+            f"the maker's own image on {plan.machines.accelerator.name} by hand",
+            field="accelerators",
+        )
     if wanted.infra and not _INFRA.fullmatch(wanted.infra):
         raise BadRequest(
             f"{wanted.infra[:60]!r} is no place as SkyPilot writes them: aws/us-east-1, ssh/POOL",

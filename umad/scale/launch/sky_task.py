@@ -6,7 +6,9 @@ What the text makes sure of:
       (`autostop: {wait_for: jobs, down: true}`); while somebody uses it, the job runs.
     - A machine that may be taken away is tried first, and one that stays where there is none
       (`any_of`); for a service SkyPilot does so while it runs (`dynamic_ondemand_fallback`).
-    - Engines are installed at the version that the plan follows.
+    - Engines are installed at the version that the plan follows. They want Python 3.11 or later,
+      and machines often have 3.10; uv brings it. SkyPilot puts uv there itself
+      (sky/skylet/constants.py).
 """
 
 from typing import Any
@@ -29,14 +31,14 @@ _LEAST_DISK_GB = 120
 _SETUP = """\
 set -e
 command -v haproxy >/dev/null || { sudo apt-get update -qq && sudo apt-get install -y -qq haproxy; }
-test -x ~/%(environment)s/bin/python || python3 -m venv ~/%(environment)s
-~/%(environment)s/bin/python -m pip install --quiet --disable-pip-version-check '%(package)s'
+test -x ~/%(environment)s/bin/python || ~/.local/bin/uv venv --quiet --python 3.11 ~/%(environment)s
+~/.local/bin/uv pip install --quiet --python ~/%(environment)s/bin/python '%(package)s'
 """
 _RUN = """\
 set -e
 umask 077
 mkdir -p ~/%(run)s
-sed "s|/%(home)s|$HOME|g" ~/%(box)s/haproxy.cfg > ~/%(run)s/haproxy.cfg
+sed "s|%(home)s|$HOME|g" ~/%(box)s/haproxy.cfg > ~/%(run)s/haproxy.cfg
 exec ~/%(environment)s/bin/python ~/%(box)s/keeper.py ~/%(box)s/keeper.json
 """
 
