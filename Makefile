@@ -256,7 +256,7 @@ $(STAMP_HARNESS): $(STAMP_BENCH)
 	  'lm_eval[api]==0.4.13' 'transformers==5.24.0'
 	@touch $@
 
-# It wants click and uvicorn older than umad's. The wheels of the engines are read, and not installed.
+# It wants an older click than umad can have. The wheels of the engines are read, and not installed.
 $(STAMP_SKY): $(STAMP)
 	@echo "installing SkyPilot into $(VENV)/skypilot and fetching the engines' wheels: 1 GB"
 	$(BIN)/python -m venv $(VENV)/skypilot

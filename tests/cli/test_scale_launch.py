@@ -59,7 +59,6 @@ def test_what_is_wrong_is_one_line(
 def test_without_skypilot_it_is_said_how_to_get_it(
     umad: Umad, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     monkeypatch.setenv("PATH", str(tmp_path))
 
     ended = umad(*LAUNCH, "H100:1", "--offline")

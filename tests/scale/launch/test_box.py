@@ -38,16 +38,18 @@ pytestmark = pytest.mark.skipif(
 )
 NAME = "qwen"
 KEYS = keys.make(("alice", "bob"))
-# An engine that answers that it is well, and no more.
+# An engine that answers that it is well, and what it was told.
 WELL = """
-import sys, time
+import json, sys, time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 class Well(BaseHTTPRequestHandler):
     def do_GET(self):
         time.sleep(float(self.headers.get("x-slow") or 0))
+        body = json.dumps({name.lower(): value for name, value in self.headers.items()}).encode()
         self.send_response(200)
-        self.send_header("content-length", "0")
+        self.send_header("content-length", str(len(body)))
         self.end_headers()
+        self.wfile.write(body)
     def log_message(self, *_): pass
 ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), Well).serve_forever()
 """
@@ -227,6 +229,22 @@ def test_no_key_lies_on_the_machine_and_its_files_are_one_user_s(served: Running
     for child in psutil.Process(served.process.pid).children(recursive=True):
         # HAProxy and the engine: neither has what the keeper was given.
         assert keeper.KEYS not in child.environ()
+
+
+def test_an_engine_is_told_the_key_s_name_and_never_the_key(tmp_path: Path) -> None:
+    port = free_port(0)
+    with running(tmp_path, small(port), port) as found:
+        wait_until(lambda: is_healthy(found.box()), what="the engine's health")
+        # What a client says of its name is not believed.
+        lies = {"x-umad-key": "alice", "x-custom-labels": '{"key": "alice"}', "x-umad-front": "1"}
+
+        for own in ({"Authorization": f"Bearer {KEYS['bob']}"}, {"x-api-key": KEYS["bob"]}):
+            told = json.loads(found.asked("/v1/models", lies | own)[1])
+
+            assert told["x-umad-key"] == "bob"
+            # As SGLang reads it.
+            assert json.loads(told["x-custom-labels"]) == {"key": "bob"}
+            assert KEYS["bob"] not in json.dumps(told)
 
 
 def test_it_ends_when_nobody_asks_for_long_and_watching_is_no_asking(tmp_path: Path) -> None:

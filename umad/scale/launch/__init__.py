@@ -1,8 +1,8 @@
 """Starts what a plan says on rented machines, on a team's own, or on this one.
 
 SkyPilot rents, mounts and ends machines; HAProxy on the machine has TLS, keys and networks. This
-package writes what they read, and keeps what was started. SkyPilot needs older packages than umad
-(click, uvicorn), so it is a program with an environment of its own. umad starts it and imports none
+package writes what they read, and keeps what was started. SkyPilot needs an older click than umad
+can have, so it is a program with an environment of its own. umad starts it and imports none
 of it.
 
     deployment      what somebody wants started, as values, checked

@@ -1,19 +1,17 @@
 """Finds SkyPilot's Python and asks it. What it prints is shown without secrets.
 
-SkyPilot 0.14.1 wants click below 8.2 and uvicorn below 0.36, which are older than umad's, so it has
-an environment of its own (`pipx install 'skypilot[aws]'`). Found are, in order: what UMAD_SKY names
-(its Python or its program `sky`), umad's own Python where SkyPilot is installed beside umad
-(`umad[scale]`), and the program `sky` on the PATH, whose first line names its Python.
+SkyPilot 0.14.1 wants click below 8.2, and huggingface-hub, which umad needs, click from 8.4.2 on:
+no environment holds both, so SkyPilot has one of its own (`pipx install 'skypilot[aws]'`). Found
+are what UMAD_SKY names (its Python or its program `sky`), or else the program `sky` on the PATH,
+whose first line names its Python.
 
 Blocks until SkyPilot has answered, which takes minutes where it rents. Owner: anybody's thread.
 """
 
-import importlib.util
 import json
 import os
 import shutil
 import subprocess
-import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -24,7 +22,6 @@ from umad.scale.launch.prices import Offer, offers_of
 from umad.scale.launch.scrubbing import scrubbed
 from umad.scale.launch.tending import Seen, seen_of
 
-TESTED_VERSION: Final = "0.14.1"
 VARIABLE: Final = "UMAD_SKY"
 # SkyPilot tries place after place; it has timeouts of its own for each.
 _LAUNCHED_WITHIN_S = 4 * 3600.0
@@ -114,8 +111,6 @@ def sky_python() -> str:
     named = os.environ.get(VARIABLE)
     if named:
         return _python_of(named)
-    if importlib.util.find_spec("sky") is not None:
-        return sys.executable
     program = shutil.which("sky")
     if program is not None:
         return _python_of(program)
