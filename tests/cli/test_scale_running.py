@@ -11,6 +11,7 @@ import ssl
 import stat
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -92,11 +93,12 @@ def members(home: Path) -> list[str]:
 
 
 @pytest.fixture
-def home(umad: Umad, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    (tmp_path / "home").mkdir(mode=0o700)
-    assert umad("router", "init").code == 0
-    return tmp_path / "home"
+def home(umad: Umad, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    # HAProxy's socket wants a short path.
+    with tempfile.TemporaryDirectory(prefix="umad-", dir="/tmp") as folder:
+        monkeypatch.setenv("HOME", folder)
+        assert umad("router", "init").code == 0
+        yield Path(folder)
 
 
 @pytest.fixture
@@ -219,6 +221,37 @@ def test_a_machine_joins_when_it_is_healthy_and_leaves_when_its_job_has_ended(
     assert umad("scale", "watch", "--once").out == "qwen: leave\n"
     assert members(home) == []
     assert {one["do"] for one in rented.asked} == {"status"}
+
+
+def test_the_router_sends_requests_to_a_machine_that_has_joined(
+    home: Path, umad: Umad, rented: Rented, is_well: Callable[[], bool]
+) -> None:
+    wait_until(is_well, what="the machine's health")
+    port = free_port(0)
+    (home / ".config/umad/router/router.yaml").write_text(f"listen: 127.0.0.1:{port}\n")
+    umad("scale", "watch", "--once")
+    asked = urllib.request.Request(
+        f"http://127.0.0.1:{port}/v1/chat/completions",
+        data=b'{"model": "m"}',
+        headers={"Authorization": f"Bearer {rented.key}", "content-type": "application/json"},
+    )
+
+    def answered() -> bool:
+        try:
+            with urllib.request.urlopen(asked, timeout=60) as answer:
+                return bool(json.load(answer)["usage"]["completion_tokens"] == 300)
+        except OSError:
+            return False
+
+    with subprocess.Popen([sys.executable, "-m", "umad", "router", "run"]) as router:
+        try:
+            wait_until(answered, what="an answer through the router")
+        finally:
+            router.terminate()
+            router.wait(60)
+            assert umad("router", "stop", "--now").code == 0
+
+    assert row(umad)["tokens_by_key"] == {"alice": 1000}
 
 
 def test_a_machine_that_does_not_answer_does_not_join(
