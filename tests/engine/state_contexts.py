@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from tests.memory_kinds import write
 from umad.engine.llamacpp import llama
+from umad.engine.llamacpp.abort_flag import AbortFlag
 from umad.engine.llamacpp.context_options import ContextOptions
 from umad.engine.llamacpp.cut_state import CutState
 from umad.engine.llamacpp.decode_runner import DecodeRunner
@@ -87,13 +88,15 @@ def options(**changes: Any) -> ContextOptions:
 
 
 @contextmanager
-def opened(folder: Path, kind: str, **changes: Any) -> Iterator[Stateful]:
+def opened(
+    folder: Path, kind: str, *, abort: AbortFlag | None = None, **changes: Any
+) -> Iterator[Stateful]:
     """A context of a model of this kind, with small windows where it has any."""
     llama.start()
     path = folder / "model.gguf"
     model = llama.Model(str(path if path.exists() else write(path, kind)), gpu_layers=0)
     shape = options(**changes)
-    context = llama.Context(model, shape)
+    context = llama.Context(model, shape, abort=abort)
     layout = states_of(model, context, shape)
     assert layout is not None
     memory = HostMemory(CAPACITY_BYTES)

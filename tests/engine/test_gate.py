@@ -1,5 +1,6 @@
 """The gate that ends a step between two layers, on the real library. It needs a C compiler, and
-works on the CPU as on other devices: ggml's scheduler asks it, whatever computes."""
+works on the CPU as on other devices: ggml's scheduler asks it, whatever computes. Here the CPU does
+not look at the abort flag itself, as other devices do not."""
 
 import os
 import stat
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from tests.engine.state_contexts import opened
 from umad import nano
 from umad.clock import MonotonicClock
 from umad.engine.llamacpp import llama
@@ -21,7 +23,9 @@ from umad.engine.llamacpp.gate import LOOK_MS, Gate
 from umad.engine.llamacpp.gate_file import gate_file
 from umad.engine.llamacpp.gate_trial import try_gate
 from umad.engine.llamacpp.kv_types import KV_TYPES
+from umad.engine.llamacpp.library import lib
 from umad.models.files import whole_headers
+from umad.step import PrefillSlice, StepPlan
 
 N_ROWS, UBATCH = 96, 48
 TOKENS = (3 + np.arange(2 * N_ROWS) ** 2 % 4000).astype(np.int32)
@@ -54,6 +58,7 @@ def context(file: Path) -> Iterator[llama.Context]:
         flash_attention=True,
     )
     context = llama.Context(model, options, abort=abort)
+    stop_looking(context)
     yield context
     context.close()
     model.close()
@@ -66,6 +71,12 @@ def gate(context: llama.Context) -> Gate:
     assert found is not None
     try_gate(context, found, token=0, now_ns=MonotonicClock().now_ns)
     return found
+
+
+def stop_looking(context: llama.Context) -> None:
+    """Only the gate looks at the flag from now on."""
+    nothing = lib.ggml_abort_callback(0)
+    lib.llama_set_abort_callback(context.handle, nothing, None)
 
 
 def batch_of(seq: int = 0, *, start: int = 0) -> llama.Batch:
@@ -139,6 +150,30 @@ def test_a_cut_step_of_two_sequences_leaves_both_as_they_were(
 
     assert code == ABORTED
     assert context.length(0) == context.length(1) == 0
+
+
+@pytest.mark.parametrize("kind", ["hybrid", "delta net"])
+def test_a_recurrent_state_is_put_back_after_a_cut(kind: str, file: Path, tmp_path: Path) -> None:
+    abort = AbortFlag()
+    gate = abort.add_gate(file, llama.libggml)
+    begin, more = (TOKENS[:40] % 300).astype(np.int32), (TOKENS[40:80] % 300).astype(np.int32)
+    with opened(tmp_path, kind, abort=abort) as pool:
+        stop_looking(pool.context)
+        try_gate(pool.context, gate, token=0, now_ns=MonotonicClock().now_ns)
+        assert gate.n_layers
+        pool.feed(0, begin, start=0)
+        before = pool.context.whole(0)
+        piece = PrefillSlice(rid=1, seq=0, start=40, tokens=more, wants_logits=True)
+        plan = StepPlan(prefill=(piece,), cuttable=True, saves_state=True, predicted_ms=LONG_MS)
+
+        abort.set()
+        outcome = pool.runner.run(plan).outcome
+        abort.clear()
+
+        assert outcome == "cut"
+        assert pool.runner.lengths(plan) == ((0, 40),)
+        assert pool.context.whole(0) == before
+        assert pool.runner.run(plan).outcome == "done"
 
 
 def test_a_step_that_may_not_be_cut_runs_to_its_end(context: llama.Context, gate: Gate) -> None:
