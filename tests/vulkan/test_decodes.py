@@ -1,0 +1,169 @@
+"""Decodes on a Vulkan device, in this process: right logits, and steps that are cut."""
+
+import threading
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from umad import nano
+from umad.clock import MonotonicClock
+from umad.engine.llamacpp import llama
+from umad.engine.llamacpp.context_options import ContextOptions
+from umad.engine.llamacpp.cuttable import ABORTED, decode_cuttable
+from umad.engine.llamacpp.gate import MOST_SHARE, Gate
+from umad.engine.llamacpp.gate_trial import abort_flag_for, try_gate
+from umad.engine.llamacpp.kv_types import KV_TYPES
+from umad.models.files import whole_headers
+
+# The first decode of a process compiles its shaders: 40 s on two cores.
+pytestmark = pytest.mark.timeout(900)
+# So few that llama.cpp leaves them to the processor where it has the weights.
+FEW_ROWS, ROWS = 24, 256
+TOKENS = (3 + np.arange(2 * ROWS) ** 2 % 4000).astype(np.int32)
+CLOCK = MonotonicClock()
+# From the library's tests of the CPU's own kernels: another kernel adds in another order.
+NEAR = 0.15
+
+
+def new_context(model: llama.Model) -> llama.Context:
+    f16 = KV_TYPES["f16"].number
+    options = ContextOptions(
+        n_cells=1024,
+        max_seqs=3,
+        batch=ROWS,
+        ubatch=ROWS,
+        threads=2,
+        type_k=f16,
+        type_v=f16,
+        flash_attention=True,
+    )
+    return llama.Context(model, options, abort=abort_flag_for(llama.devices()))
+
+
+@pytest.fixture(scope="module")
+def context() -> Iterator[llama.Context]:
+    llama.start()
+    model = llama.Model(str(nano.path()), gpu_layers=-1)
+    context = new_context(model)
+    yield context
+    context.close()
+    model.close()
+
+
+@pytest.fixture(scope="module")
+def gate(context: llama.Context) -> Gate:
+    found = context.abort_flag.gate
+    assert found is not None
+    try_gate(context, found, token=0, now_ns=CLOCK.now_ns)
+    return found
+
+
+def batch_of(n_rows: int, *, start: int = 0) -> llama.Batch:
+    batch = llama.Batch(ROWS)
+    batch.token[:n_rows] = TOKENS[start : start + n_rows]
+    batch.pos[:n_rows] = np.arange(start, start + n_rows)
+    batch.seq[:n_rows] = 0
+    batch.wants_logits[n_rows - 1] = 1
+    batch.set_rows(n_rows)
+    return batch
+
+
+def logits(context: llama.Context, n_rows: int, step_ms: float = 0.0) -> NDArray[np.float32]:
+    context.clear()
+    assert decode_cuttable(context, batch_of(n_rows), step_ms) == 0
+    found: NDArray[np.float32] = context.logits(1)[0].copy()
+    return found
+
+
+def timed_ms(context: llama.Context, n_rows: int, step_ms: float = 0.0) -> float:
+    began_ns = CLOCK.now_ns()
+    logits(context, n_rows, step_ms)
+    return (CLOCK.now_ns() - began_ns) / 1e6
+
+
+def test_the_library_has_a_vulkan_device() -> None:
+    kinds = {(one.backend, one.kind) for one in llama.devices()}
+
+    assert any(backend == "Vulkan" and kind in ("gpu", "igpu") for backend, kind in kinds)
+
+
+def test_logits_are_near_those_of_the_processor(context: llama.Context) -> None:
+    here = logits(context, FEW_ROWS)
+    model = llama.Model(str(nano.path()), gpu_layers=0)
+    there_context = new_context(model)
+    there = logits(there_context, FEW_ROWS)
+    there_context.close()
+    model.close()
+
+    np.testing.assert_allclose(here, there, atol=NEAR)
+    assert here.argmax() == there.argmax()
+
+
+def test_the_gate_finds_the_layers_and_looks_give_the_same_bits(
+    context: llama.Context, gate: Gate
+) -> None:
+    (header,) = whole_headers(nano.path())
+    plain = logits(context, ROWS)
+
+    looked_at = logits(context, ROWS, 1e9)
+
+    assert gate.n_layers == header.own("block_count")
+    assert gate.n_looks == gate.n_layers
+    np.testing.assert_array_equal(looked_at, plain)
+
+
+def test_looks_take_a_hundredth_of_a_step_at_most(context: llama.Context, gate: Gate) -> None:
+    step_ms = min(timed_ms(context, ROWS) for _ in range(3))
+    logits(context, ROWS, step_ms)
+
+    assert gate.n_looks >= 1
+    assert gate.n_looks * gate.look_ms <= 1.1 * MOST_SHARE * step_ms
+
+
+def test_an_arrival_in_the_middle_of_a_step_has_the_device_after_a_fifth_of_it_at_most(
+    context: llama.Context, gate: Gate
+) -> None:
+    step_ms = min(timed_ms(context, ROWS) for _ in range(3))
+    waits_ms = []
+    for share in (0.2, 0.35, 0.5, 0.65):
+        context.clear()
+        asked_ns: list[int] = []
+
+        def arrive(asked_ns: list[int] = asked_ns) -> None:
+            asked_ns.append(CLOCK.now_ns())
+            context.abort_flag.set()
+
+        timer = threading.Timer(share * step_ms / 1e3, arrive)
+        timer.start()
+        code = decode_cuttable(context, batch_of(ROWS), step_ms)
+        ended_ns = CLOCK.now_ns()
+        timer.join()
+        context.abort_flag.clear()
+        assert code == ABORTED
+        assert context.length(0) == 0
+        waits_ms.append((ended_ns - asked_ns[0]) / 1e6)
+
+    print(f"step {step_ms:.0f} ms, waits {[round(ms) for ms in waits_ms]} ms")
+    assert max(waits_ms) <= step_ms / 5
+
+
+def test_what_a_cut_leaves_is_as_it_was_and_the_same_step_gives_the_same_bits(
+    context: llama.Context, gate: Gate
+) -> None:
+    logits(context, ROWS)
+    before = context.whole(0)
+    assert context.decode(batch_of(ROWS, start=ROWS)) == 0
+    undisturbed = context.logits(1)[0].copy()
+    assert context.trim(0, ROWS)
+
+    context.abort_flag.set()
+    code = decode_cuttable(context, batch_of(ROWS, start=ROWS), 1e9)
+    context.abort_flag.clear()
+
+    assert code == ABORTED
+    assert context.length(0) == ROWS
+    assert context.whole(0) == before
+    assert context.decode(batch_of(ROWS, start=ROWS)) == 0
+    np.testing.assert_array_equal(context.logits(1)[0], undisturbed)
