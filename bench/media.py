@@ -18,6 +18,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+import numpy as np
 from rich.console import Console
 from typing_extensions import override
 
@@ -133,14 +134,18 @@ def measure(
     return measured
 
 
-def second_turns(socket_path: Path, files: Iterator[bytes], measured: Measured, n: int) -> None:
-    """First tokens of second turns, about a photo and about a text with as many cells."""
-    asyncio.run(_second_turns(socket_path, files, measured, n))
+def second_turns(
+    socket_path: Path, files: Iterator[bytes], n_words: int, measured: Measured, n: int
+) -> None:
+    """First tokens of second turns, about a photo and about a text with as many cells. n_words:
+    the tokens that texts are made of."""
+    asyncio.run(_second_turns(socket_path, files, n_words, measured, n))
 
 
 async def _second_turns(
-    socket_path: Path, files: Iterator[bytes], measured: Measured, n: int
+    socket_path: Path, files: Iterator[bytes], n_words: int, measured: Measured, n: int
 ) -> None:
+    drawn = np.random.default_rng(0)
     n_new = 0
     async with AsyncClient(socket_path) as client:
         for number in range(n):
@@ -151,7 +156,7 @@ async def _second_turns(
             _, done, text = await _asked(client, _TURN_TOKENS, prompt=prompt, media=media)
             # As many cells, of which as many are computed in the second turn.
             n_first = done.usage.prompt_tokens + _TURN_TOKENS
-            ids = tuple(1000 + (number * 7919 + at * at * 31) % 90_000 for at in range(n_first))
+            ids = tuple(drawn.integers(n_words, size=n_first).tolist())
             await _asked(client, 1, prompt_ids=ids)
             encoded = await _n_encoded(client)
             again = prompt + text + _AGAIN
@@ -162,9 +167,7 @@ async def _second_turns(
                     ms[about], done, _ = await _asked(client, 1, prompt=again, media=media)
                     n_new = done.usage.prompt_tokens - (done.usage.cached_tokens or 0)
                 else:
-                    more = tuple(
-                        2000 + (number * 104_729 + at * 17) % 90_000 for at in range(n_new)
-                    )
+                    more = drawn.integers(n_words, size=n_new).tolist()
                     told = (*ids[: n_first - 1], *more)
                     ms[about], _, _ = await _asked(client, 1, prompt_ids=told)
             measured.n_encoded += await _n_encoded(client) - encoded
@@ -277,7 +280,7 @@ def run(options: argparse.Namespace, console: Console) -> None:
         umad_arguments=(*named, *shlex.split(options.umad)),
         server_arguments=named,
     )
-    photo = photos.jpeg()
+    photo, n_words = photos.jpeg(), models.text_tokens(path)
     makers: dict[str, Callable[[], Target]] = {
         "umad": lambda: _UmadPhotos(room, last=load.clients, files=photos.different(photo)),
     }
@@ -289,7 +292,7 @@ def run(options: argparse.Namespace, console: Console) -> None:
         measured = measure(
             targets,
             load,
-            Prompts(models.text_tokens(path), seed=0),
+            Prompts(n_words, seed=0),
             seconds=options.seconds,
             repetitions=options.repetitions,
             progress=status.update,
@@ -298,7 +301,7 @@ def run(options: argparse.Namespace, console: Console) -> None:
         if umad is not None and options.turns:
             status.update("second turns")
             others = photos.different(photo, 1_000_000)
-            second_turns(umad.socket_path, others, measured, options.turns)
+            second_turns(umad.socket_path, others, n_words, measured, options.turns)
     shape = projector_shape.SHAPES[options.projector]
     notes = (
         (
@@ -326,7 +329,9 @@ def _parser() -> argparse.ArgumentParser:
     add("--seconds", type=float, default=25.0, help="of each window")
     add("--repetitions", type=int, default=2)
     add("--clients", type=int, default=2, help="text streams")
-    add("--tokens", type=int, default=64, help="generated for a text prompt")
+    # The other clients' prompts make some waits of each answer longer, with photos or without. In a
+    # short one they are one in twenty, and p95 is then either of the two.
+    add("--tokens", type=int, default=256, help="generated for a text prompt")
     add("--think-s", type=float, default=0.3)
     add("--turns", type=int, default=12, help="second turns of each kind; 0 for none")
     add("--umad", default="", metavar="OPTIONS", help="added to `umad serve`, in one argument")
