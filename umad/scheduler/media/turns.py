@@ -31,6 +31,11 @@ from umad.step import StepPlan, StepResult
 ALONE_MS = 50.0
 # A shorter turn of an encoder is mostly waiting for its next node (`EncodeGate`).
 LEAST_TURN_MS = 2.0
+# Rows are a decode of their own, which reads all weights: one row may take as long as a step of
+# streams. Where one is more than the cap allows, one step in so many carries some, which p99 is
+# free of, and its readers wait so many steps' time, of three that they may.
+RARE_EVERY = 101
+RARE_STEPS = 2.6
 # How much of a new measurement is believed.
 LEARNING_RATE = 0.2
 _MOST_FACTOR = 16.0
@@ -59,6 +64,10 @@ class MediaTurns:
         self._factor = 1.0
         # What the shortest turns of the encoder take.
         self._least_turn_ms = LEAST_TURN_MS
+        # A turn ends at a node, and so takes longer than it was given.
+        self._over_ms = 0.0
+        # Steps of readers since rows made one of them longer than the cap.
+        self._since_rare = RARE_EVERY
         # (request, run) whose encoder is under way.
         self.encoding: tuple[int, int] | None = None
         self._was_ours = False
@@ -68,6 +77,7 @@ class MediaTurns:
     ) -> tuple[RowSlice | EncodeTurn | None, Hold | None]:
         """What the next step carries of media, and a hold on the work that it replaces. Both are
         None where it carries nothing."""
+        self._since_rare += bool(candidates.decode)
         entry = next(iter((*candidates.media, *candidates.background_media)), None)
         if entry is None and self.encoding is None:
             return None, None
@@ -96,6 +106,8 @@ class MediaTurns:
         if plan.encode is not None:
             self.encoding = None if result.is_encoded else (plan.encode.rid, plan.encode.run)
             longer_ms = result.media_ms - plan.encode.ms
+            if not result.is_encoded and result.media_ms:
+                self._over_ms += LEARNING_RATE * (max(0.0, longer_ms) - self._over_ms)
             if plan.encode.ms <= 2 * self._least_turn_ms and not result.is_encoded:
                 took_ms = max(LEAST_TURN_MS, self._least_turn_ms + longer_ms)
                 self._least_turn_ms += LEARNING_RATE * (took_ms - self._least_turn_ms)
@@ -148,8 +160,7 @@ class MediaTurns:
         left = span.end - start
         within_ms = self._within_ms(candidates, limits, terms, bulk=bulk)
         if within_ms is None:
-            least = left if span.is_atomic else 1
-            within_ms = limits.allowance_ms(max(LEAST_MS, self._ms(least, start)))
+            within_ms = self._beside_readers_ms(left if span.is_atomic else 1, start, limits)
             if within_ms <= 0:
                 return None
         n_cells = left
@@ -168,6 +179,18 @@ class MediaTurns:
             bulk=bulk,
             predicted_ms=self._ms(n_cells, start),
         )
+
+    def _beside_readers_ms(self, least: int, start: int, limits: StepLimits) -> float:
+        """Milliseconds for rows of background work in a step of readers, of which `least` are
+        computed at once; 0 for none."""
+        least_ms = max(LEAST_MS, self._ms(least, start))
+        rare_ms = (RARE_STEPS - 1) * limits.solo_ms
+        if least_ms <= limits.within_ms - limits.solo_ms or least_ms > rare_ms:
+            return limits.allowance_ms(least_ms)
+        if self._since_rare < RARE_EVERY:
+            return 0.0
+        self._since_rare = 0
+        return rare_ms
 
     def _ms(self, n_cells: int, start: int) -> float:
         return self._factor * self._cost.prefill.at(n_cells, slice_cells(n_cells, start), 0)
@@ -188,7 +211,7 @@ class MediaTurns:
             work = (entry.rid, entry.span.run)
         within_ms = self._within_ms(candidates, limits, terms, bulk=bulk)
         if within_ms is None:
-            within_ms = limits.allowance_ms(self._least_turn_ms)
-            if within_ms <= 0:
+            within_ms = limits.allowance_ms(self._least_turn_ms) - self._over_ms
+            if within_ms <= -self._over_ms:
                 return None
         return EncodeTurn(rid=work[0], run=work[1], ms=max(within_ms, LEAST_TURN_MS), bulk=bulk)
