@@ -31,7 +31,7 @@ def felt_ms(slices: list[int], *, n_rows: int, n_waiting: int, solo_ms: float, m
 
 @settings(deadline=None)
 @given(
-    n_prompt=st.integers(1, 3_000),
+    n_prompt=st.integers(1, 1_000),
     n_rows=st.integers(1, 16),
     n_waiting=st.integers(1, 8),
     solo_ms=st.floats(2.0, 400.0),
