@@ -202,8 +202,7 @@ class AnswerMask:
             return ()
         if not self._made.is_set():
             # Without waiting, the text would be known a step later, behind its first token.
-            is_worth_it = not self._is_slow and self._distinct is None
-            if not is_worth_it or not self._leads.get(self._last, True):
+            if self._distinct is not None or not self._leads.get(self._last, True):
                 return ()
             self._made.wait(FORCED_S)
         return self._forced if self._made.is_set() else ()
