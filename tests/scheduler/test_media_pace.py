@@ -68,7 +68,9 @@ def scheduler(ms_each: float) -> Scheduler:
 def waits_ms(ms_each: float, n: int) -> tuple[list[float], list[StepPlan]]:
     """What the reader waits for the next `n` tokens, and the steps of it."""
     made = scheduler(ms_each)
-    now_ns, left_ns, waits, plans = 0, 0, [], []
+    waits: list[float] = []
+    plans: list[StepPlan] = []
+    now_ns, left_ns = 0, 0
     while len(waits) < n:
         plan = made.plan(now_ns)
         rows = 0.0 if plan.rows is None else rows_ms(plan.rows.n_cells, ms_each)
