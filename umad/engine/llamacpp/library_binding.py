@@ -16,6 +16,7 @@ import contextlib
 import ctypes
 import importlib
 import importlib.util
+import logging
 import os
 import re
 import sys
@@ -30,6 +31,8 @@ from umad.engine.library.asking import OPTION
 from umad.engine.library.choice import VARIABLE, accepted_libraries, settle
 from umad.engine.library.places import BINDING_VARIABLE
 from umad.errors import BadConfig
+
+log = logging.getLogger("umad.engine")
 
 _PACKAGE = "llama_cpp"
 _OURS = re.compile(r"(lib)?(llama|ggml)\b.*")
@@ -153,17 +156,33 @@ def load_devices(library: Any) -> None:
 
 def load_named_backend(library: Any) -> None:
     """Load the backend that the environment names into a ggml whose others are inside it. (Where
-    they are files, ggml does that itself.) Raises `BadConfig` where it cannot be loaded."""
+    they are files, ggml does that itself.) One that finds no device is left out with a line in the
+    log. Raises `BadConfig` where the file is no backend."""
     named = os.environ.get(BACKEND_VARIABLE)
     if not named:
         return
     load = library.ggml_backend_load
     load.restype, load.argtypes = ctypes.c_void_p, [ctypes.c_char_p]
-    if not load(os.fsencode(os.path.abspath(named))):
+    if load(os.fsencode(os.path.abspath(named))):
+        return
+    if not _is_backend(named):
         raise BadConfig(
             f"{BACKEND_VARIABLE} names {named}, and ggml cannot load it as a backend: it has to be "
             "built of the same llama.cpp"
         )
+    log.warning(
+        "%s names %s, which finds no device here or is of another llama.cpp; computing on the CPU",
+        BACKEND_VARIABLE,
+        named,
+    )
+
+
+def _is_backend(path: str) -> bool:
+    """Whether the system can open the file, and ggml would find a backend's beginning in it."""
+    try:
+        return hasattr(ctypes.CDLL(os.path.abspath(path)), "ggml_backend_init")
+    except OSError:
+        return False
 
 
 class _Library(ctypes.CDLL):
