@@ -28,9 +28,9 @@ _IMAGE_PX = 560
 _SOUND_S = 29
 
 
-def arguments(folder: Path, family: str) -> tuple[str, ...]:
-    """Those of `umad serve`."""
-    projector = FAMILIES[family][0](folder / f"mmproj-{family}.gguf")
+def arguments(folder: Path, family: str, **shape: int) -> tuple[str, ...]:
+    """Those of `umad serve`. shape: as the family's writer takes it."""
+    projector = FAMILIES[family][0](folder / f"mmproj-{family}.gguf", **shape)
     text = str(write_mrope_text(folder / "text.gguf")) if family == "qwen2vl" else "nano"
     return (text, "--mmproj", str(projector), "--ctx-size", "4096", "--kv-type", "q8")
 

@@ -23,7 +23,17 @@ _MROPE_VOCAB = 384
 class _Drawn:
     """One projector that is being written."""
 
-    def __init__(self, path: Path, kind: str, projector: str, *, width: int, seed: int = 7) -> None:
+    def __init__(
+        self,
+        path: Path,
+        kind: str,
+        projector: str,
+        *,
+        width: int,
+        seed: int = 7,
+        layers: int = _LAYERS,
+    ) -> None:
+        self.layers = layers
         self.writer = writer = GGUFWriter(path, "clip")
         self.drawn = np.random.default_rng(seed)
         writer.add_string("general.type", "mmproj")
@@ -34,7 +44,7 @@ class _Drawn:
         for name, value in (
             ("embedding_length", _WIDTH),
             ("feed_forward_length", _FFN),
-            ("block_count", _LAYERS),
+            ("block_count", layers),
             ("projection_dim", width),
             ("attention.head_count", _HEADS),
         ):
@@ -60,7 +70,7 @@ class _Drawn:
         self.writer.add_tensor(name, np.zeros(shape, np.float32))
 
     def add_layers(self, prefix: str, *, key_bias: bool = True) -> None:
-        for layer in range(_LAYERS):
+        for layer in range(self.layers):
             block = f"{prefix}.blk.{layer}."
             for norm in ("ln1", "ln2"):
                 self.add_one(f"{block}{norm}.weight", _WIDTH)
@@ -98,9 +108,11 @@ def write_gemma3(path: Path, *, width: int = NANO_WIDTH, seed: int = 7) -> Path:
     return path
 
 
-def write_qwen2vl(path: Path, *, width: int = NANO_WIDTH, seed: int = 7) -> Path:
+def write_qwen2vl(
+    path: Path, *, width: int = NANO_WIDTH, seed: int = 7, layers: int = _LAYERS
+) -> Path:
     """Images of any size; a row stands for 28 by 28 pixels."""
-    one = _Drawn(path, "vision", "qwen2vl_merger", width=width, seed=seed)
+    one = _Drawn(path, "vision", "qwen2vl_merger", width=width, seed=seed, layers=layers)
     one.sees(56, 14)
     for name in ("v.patch_embd.weight", "v.patch_embd.weight.1"):
         one.add(name, _WIDTH, 3, 14, 14)
