@@ -170,6 +170,31 @@ def test_a_chat_turn_calls_a_tool_and_the_model_hears_what_came_of_it(
     assert turns[-1].content == "12:00"
 
 
+def test_the_chat_view_shows_a_turn_with_a_tool_of_the_model_that_is_chosen_there(
+    host: Host, tmp_path: Path
+) -> None:
+    """The view's own agent wants a sign-in, so the helper's participant asks the chosen model."""
+    from playwright.sync_api import expect  # noqa: PLC0415
+
+    daemon = Daemon("", CALL, "It is noon.")
+    with daemon.runs_on(host.umad_socket), page_on(host, project_in(tmp_path)) as page:
+        until(lambda: host.asks("models") == ["coder"], "the editor does not list the model")
+        page.keyboard.press("F1")
+        page.locator(".quick-input-widget input").first.wait_for(timeout=SHOWN_MS)
+        page.keyboard.type("Chat: Open Chat")
+        command = page.locator(".quick-input-list-row", has_text="Chat: Open Chat").first
+        command.click(timeout=SHOWN_MS)
+        expect(page.get_by_text("coder", exact=True).first).to_be_visible(timeout=SHOWN_MS)
+        page.keyboard.type("@clock ")
+        expect(page.locator(".chat-slash-command, .interactive-input-part").first).to_be_visible()
+        page.keyboard.type("What time is it?")
+        page.keyboard.press("Enter")
+        expect(page.get_by_text("It is noon.").first).to_be_visible(timeout=SHOWN_MS)
+        keep_picture(page, "vscode-chat", tmp_path)
+
+    assert [turn.role for turn in daemon.chats[-1].request.messages or ()][-1] == "tool"
+
+
 def test_a_daemon_that_dies_beneath_it_is_missed_and_found_again(
     host: Host, tmp_path: Path
 ) -> None:

@@ -38,7 +38,26 @@ const DO = {
   },
 };
 
+// A chat participant that has the chosen model answer, and tells it the time where it asks.
+const clock = async (request, _context, response, token) => {
+  const tools = [{ name: "now", description: "The time", inputSchema: { type: "object", properties: {} } }];
+  const messages = [vscode.LanguageModelChatMessage.User(request.prompt)];
+  for (let isAsked = true; isAsked; ) {
+    isAsked = false;
+    const answer = await request.model.sendRequest(messages, { tools }, token);
+    for await (const part of answer.stream) {
+      if (part instanceof vscode.LanguageModelTextPart) response.markdown(part.value);
+      if (!(part instanceof vscode.LanguageModelToolCallPart)) continue;
+      response.progress(`${request.model.id} calls ${part.name}`);
+      const back = new vscode.LanguageModelToolResultPart(part.callId, [new vscode.LanguageModelTextPart("12:00")]);
+      messages.push(vscode.LanguageModelChatMessage.Assistant([part]), vscode.LanguageModelChatMessage.User([back]));
+      isAsked = true;
+    }
+  }
+};
+
 exports.activate = (context) => {
+  context.subscriptions.push(vscode.chat.createChatParticipant("umad-host-helper.clock", clock));
   const path = process.env.UMAD_HOST_HELPER;
   rmSync(path, { force: true });
   const server = createServer((socket) => {
