@@ -20,6 +20,7 @@ NOT_CALLS = {
 # Looked up by `ggml_backend_reg_get_proc_address`, optional, or asked for only where they are.
 NOT_NEEDED = {
     "ggml_backend_dev_get_extra_bufts",
+    "ggml_backend_init",
     "ggml_backend_load",
     "ggml_backend_load_all",
     "ggml_version",
