@@ -1,5 +1,6 @@
 """Long prompts that an arrival cuts in the middle of a step, on a real engine."""
 
+import functools
 from contextlib import AbstractContextManager
 from pathlib import Path
 
@@ -19,14 +20,22 @@ PROMPT = "def add(a, b):\n    return"
 # Each try has an engine of its own, where it has to. Mostly one or two are enough; a machine that
 # others use cuts slices short, or runs this process only when they are over.
 ENGINES = 40
+# The small model with a state alone reads no faster in larger slices than these.
+SHORT_MS = 0.5
 pytestmark = pytest.mark.timeout(600)
 
 
 def engine(
-    *, ctx_size: int, batch: int, path: Path | None = None, kv_type: KvType = "q8"
+    *,
+    ctx_size: int,
+    batch: int,
+    path: Path | None = None,
+    kv_type: KvType = "q8",
+    slice_ms: float = 5.0,
 ) -> AbstractContextManager[RunningEngine]:
-    """Slices that cannot be cut are short, so that a long one shows. kv_type q8: equal tokens give
-    equal bits however they were sliced (bench/determinism.py)."""
+    """Slices that cannot be cut are short, so that a long one shows: `slice_ms` alone, and ten
+    times that beside a stream. kv_type q8: equal tokens give equal bits however they were sliced
+    (bench/determinism.py)."""
     settings = EngineSettings(
         ctx_size=ctx_size,
         batch=batch,
@@ -41,7 +50,7 @@ def engine(
             name="model",
             path=str(path or nano.path()),
             engine=settings,
-            scheduler=SchedulerSettings(slice_ms=5.0),
+            scheduler=SchedulerSettings(slice_ms=slice_ms, newcomer_ms=10 * slice_ms),
         )
     )
 
@@ -121,12 +130,15 @@ def test_a_long_prompt_with_a_recurrent_state_is_cut_and_both_answers_are_right(
 ) -> None:
     model = write(tmp_path / "model.gguf", kind)
     kv_type: KvType = "f16" if kind == "recurrent" else "q8"  # it has no cells
+    start_engine = functools.partial(
+        engine, ctx_size=16384, batch=2048, path=model, kv_type=kv_type, slice_ms=SHORT_MS
+    )
     long = tuple(3 + (n * n * 31 + n) % 370 for n in range(3000))
     short = tuple(3 + (n * 17) % 370 for n in range(12))
-    with engine(ctx_size=16384, batch=2048, path=model, kv_type=kv_type) as running:
+    with start_engine() as running:
         running.ready()
         answer = running.generate(1, prompt_ids=long, lane=lane, max_tokens=8).ids
-    with engine(ctx_size=16384, batch=2048, path=model, kv_type=kv_type) as running:
+    with start_engine() as running:
         running.ready()
         beside = [
             running.generate(rid, prompt_ids=(rid, *short), max_tokens=4).ids
@@ -134,7 +146,7 @@ def test_a_long_prompt_with_a_recurrent_state_is_cut_and_both_answers_are_right(
         ]
 
     for _ in range(ENGINES):
-        with engine(ctx_size=16384, batch=2048, path=model, kv_type=kv_type) as running:
+        with start_engine() as running:
             running.ready()
             running.send(submit(1, prompt_ids=long, lane=lane, max_tokens=8))
             found = []
