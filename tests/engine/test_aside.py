@@ -2,6 +2,7 @@
 
 import importlib
 import os
+import subprocess
 import sys
 import threading
 from types import SimpleNamespace
@@ -16,7 +17,23 @@ from umad.engine.company import Company
 
 needs_linux = pytest.mark.skipif(sys.platform != "linux", reason="threads have no priority here")
 NOW = 10**12
+# An engine with one more thread, whose work is over. argv[1]: interactive streams next door.
+LEAVES = """
+import os, sys, threading
+from umad.engine.board.page import BOARD_BYTES, take_seat, words_of
+from umad.engine.board.seat import BoardSeat
+from umad.engine.company import Company
+
+words = words_of(bytearray(BOARD_BYTES))
+take_seat(words, 0)
+take_seat(words, 1)
+BoardSeat(words, 1).standing(int(sys.argv[1]), 10**12)
+threading.Thread(target=threading.Event().wait, daemon=True).start()
+Company(BoardSeat(words, 0), now_ns=lambda: 10**12, tell=print).leave()
+print(*(os.sched_getscheduler(int(task)) for task in os.listdir("/proc/self/task")))
+"""
 IDLE = getattr(os, "SCHED_IDLE", 5)
+USUAL = 0
 
 
 def policy() -> int:
@@ -142,3 +159,20 @@ def test_the_parts_of_an_engine_are_modules_that_there_are(monkeypatch: pytest.M
     for name in found:
         importlib.import_module(name)
     assert found[-1] == "umad.engine.main"
+
+
+@needs_linux
+@pytest.mark.parametrize(("streams_next_door", "left"), [(1, IDLE), (0, USUAL)])
+def test_an_engine_that_ends_gives_its_memory_back_on_idle_cores_beside_a_reader(
+    streams_next_door: int, left: int
+) -> None:
+    said = subprocess.run(
+        [sys.executable, "-c", LEAVES, str(streams_next_door)],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+
+    # numpy may have threads of its own.
+    assert set(said.stdout.split()) == {str(left)}

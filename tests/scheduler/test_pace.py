@@ -31,12 +31,12 @@ def test_a_step_that_was_interrupted_now_and_then_is_not_what_solo_is() -> None:
 
 def test_what_a_step_with_background_work_took_is_not_what_its_readers_wait_alone() -> None:
     bench = Bench()
-    bench.arrive(1, 20, 400)
+    bench.arrive(1, 20, 900)
     bench.run(30)
     bench.arrive(9, 2000, 10, lane="background", app="batch")
 
     bench.host_ms = 6.0  # which background work alone brings
-    carrying = [plan for plan in bench.run(60) if plan.prefill]
+    carrying = [plan for plan in bench.run(600) if plan.prefill]
     bench.host_ms = 0.0
 
     assert len(carrying) > 20
@@ -54,6 +54,48 @@ def test_a_long_wait_beside_a_load_is_forgotten_although_most_steps_then_carry_o
     bench.run(100)
 
     assert bench.step().solo_ms == pytest.approx(ALONE_MS + 1.0, rel=0.1)
+
+
+def test_a_step_with_other_work_that_is_much_quicker_shows_that_solo_was_learnt_wrongly() -> None:
+    bench = Bench()
+    for rid in (8, 9):  # what they say is nobody's, so their rows are other work
+        bench.arrive(rid, 20, 400, lane="background", app="batch")
+    bench.arrive(1, 20, 400)
+    bench.host_ms = 100.0
+    bench.run(20)
+    believed_ms = bench.step().solo_ms
+
+    bench.host_ms = 1.0
+    bench.run(3)
+
+    assert believed_ms > 100.0
+    assert bench.step().solo_ms < 2 * ALONE_MS
+
+
+def test_a_step_that_is_a_little_quicker_than_solo_shows_nothing() -> None:
+    cost = CostModel()
+    cost.learn_all([(1, 0, 20.0)])
+    for _ in range(20):
+        cost.learn_solo(1, 0, 24.0)
+
+    cost.bound_solo(1, 0, 21.0)
+
+    assert cost.solo_ms(1, 0) == pytest.approx(24.0)
+
+
+def test_what_is_at_most_so_long_is_not_longer_after_the_next_steps_either() -> None:
+    cost = CostModel()
+    cost.learn_all([(1, 0, 20.0)])
+    for _ in range(60):
+        cost.learn_solo(1, 0, 120.0)
+
+    cost.bound_solo(1, 0, 23.0)
+    at_once = cost.solo_ms(1, 0)
+    for _ in range(16):
+        cost.learn_solo(1, 0, 21.0)
+
+    assert at_once == pytest.approx(23.0)
+    assert cost.solo_ms(1, 0) <= 23.0
 
 
 def test_what_other_numbers_of_streams_feel_is_taken_from_the_nearest_known() -> None:

@@ -1,14 +1,14 @@
 """Tells a load about the engines beside it, and the daemon how far the load is.
 
-A load takes the disk, the memory's bandwidth and the cores for a while. Where another engine has
-interactive work meanwhile, it takes less of them. Not: how files are read
-(`umad.engine.llamacpp.read_through`). Any thread, one at a time.
+A load takes the disk, the memory's bandwidth and the cores for a while, and an engine that ends
+takes a core. Where another engine has interactive work meanwhile, they take less. Not: how files
+are read (`umad.engine.llamacpp.read_through`). Any thread, one at a time.
 """
 
 from collections.abc import Callable
 from typing import TypeVar
 
-from umad.engine.aside import run_aside
+from umad.engine.aside import run_aside, step_back
 from umad.engine.board.seat import BoardSeat
 from umad.units import NS_PER_S
 
@@ -50,6 +50,17 @@ class Company:
         they would serve requests later, and stay on idle cores alone.
         """
         return part() if self.keeps_threads else self.aside(part)
+
+    def leave(self) -> None:
+        """Nothing runs here any more. The kernel takes the memory back, on idle cores alone where
+        another engine has interactive work.
+
+        A core is busy with that for a tenth of a second per gigabyte: beside the end of a process
+        of 500 MB two tokens of a chat took 40 to 53 ms instead of 16, and at most 25 like this
+        (two cores, Linux 6.18).
+        """
+        if self.is_busy:
+            step_back()
 
     def has_read(self, share: float) -> None:
         """So much of the file has been read, from 0 to 1."""

@@ -245,6 +245,7 @@ def serve(options: EngineOptions, link: socket.socket, mailbox: Mailbox) -> None
         disk.end()
     if model.cost_file is not None:
         model.cost_file.write(model.cost)
+    company.leave()
     embedder.close()
     media.close()
     if files is not None:

@@ -47,6 +47,13 @@ class _Usual:
             # A step that was quicker than foretold says nothing about the host: never below 0.
             self.ms = max(0.0, sorted(self._latest)[n // 2])
 
+    def bound(self, ms: float) -> None:
+        """Learn that it is at most `ms`: all that was more is forgotten."""
+        if ms >= self.ms:
+            return
+        self.ms = max(0.0, ms)
+        self._latest = deque([min(one, self.ms) for one in self._latest], MEMORY_STEPS)
+
 
 class Pace:
     """The usual extra wait by number of rows, at the points of `ROWS`."""
@@ -62,19 +69,20 @@ class Pace:
     def above_ms(self, n_rows: int) -> float:
         """Usual milliseconds above the curve's for `n_rows` rows. Where that number was never
         observed, those of the nearest number that was."""
-        at = _point(n_rows)
-        here = self._usual[at]
-        if here.seen:
-            return here.ms
-        known = [index for index, one in enumerate(self._usual) if one.seen]
-        if not known:
-            return 0.0
-        return self._usual[min(known, key=lambda index: abs(index - at))].ms
+        known = self._known(n_rows)
+        return known.ms if known else 0.0
 
     def learn(self, n_rows: int, above_ms: float) -> None:
         """Learn that a step of `n_rows` interactive rows and nothing else took `above_ms` more than
         foretold."""
         self._usual[_point(n_rows)].learn(above_ms)
+
+    def bound(self, n_rows: int, above_ms: float) -> None:
+        """Learn that a step of `n_rows` interactive rows and other work took `above_ms` more than
+        foretold for the rows alone. They would not have taken longer without the other work."""
+        known = self._known(n_rows)
+        if known:
+            known.bound(above_ms)
 
     def snapshot(self) -> list[tuple[float, int]]:
         """(milliseconds, times seen) of every point of `ROWS`."""
@@ -84,6 +92,14 @@ class Pace:
         """Take up what `snapshot` gave."""
         for one, (ms, seen) in zip(self._usual, points, strict=True):
             one.ms, one.seen = ms, seen
+
+    def _known(self, n_rows: int) -> _Usual | None:
+        """What is known of the nearest number of rows of which anything is; None of nothing."""
+        at = _point(n_rows)
+        if self._usual[at].seen:
+            return self._usual[at]
+        known = [index for index, one in enumerate(self._usual) if one.seen]
+        return self._usual[min(known, key=lambda index: abs(index - at))] if known else None
 
 
 def _point(n_rows: int) -> int:

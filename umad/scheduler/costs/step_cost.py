@@ -30,6 +30,9 @@ FIRST_TRIED = 8
 # a slice costs is the difference of two noisy times, and may come out as nothing. A first price of
 # nothing stayed for a hundred steps, and each of them carried far too much.
 LEAST_TOKEN_SHARE = 0.5
+# A step that carries other work and yet takes less than this share of what its readers would wait
+# alone shows that they would not wait so long.
+WRONG = 0.8
 # Padding rows must save at least this share of a step: computing them costs power.
 PADDING_SAVES = 0.1
 
@@ -183,6 +186,13 @@ class CostModel:
         if crowded and self.pace.is_known and felt_ms >= self.solo_ms(n_rows, n_cells):
             return
         self.pace.learn(n_rows, felt_ms - self.decode.at(n_rows, n_cells))
+
+    def bound_solo(self, n_rows: int, n_cells: int, felt_ms: float) -> None:
+        """Learn that a step of these rows and more took `felt_ms`. If that is clearly less than
+        they seem to take alone, that was learnt wrongly, as beside a load; a usual step may be a
+        little quicker by chance."""
+        if felt_ms < WRONG * self.solo_ms(n_rows, n_cells):
+            self.pace.bound(n_rows, felt_ms - self.decode.at(n_rows, n_cells))
 
     def prefill_within(self, budget_ms: float, *, beside: int, n_max: int, start: int = 0) -> int:
         """The most prefill tokens from position `start` on, in whole tiles, whose extra cost beside

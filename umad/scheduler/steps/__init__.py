@@ -6,6 +6,7 @@
     limits               StepLimits: what the interactive rows of the step allow
     governor             StepGovernor: applies the rules in order
     latency_guard        LatencyGuard: milliseconds of background work that a step may carry
+    overruns             Overruns: how many steps were over the cap for background work's sake
     background_throttle  BackgroundThrottle: holds background work back for bytes or neighbours
     traffic_budget       TrafficBudget: a bucket of bytes that all steps empty (the ΣBMT budget)
     neighbours           Courtesy: little background work while another model is interactive

@@ -10,6 +10,7 @@ from umad.scheduler.costs.step_cost import CostModel
 from umad.scheduler.memory.residency import Residency
 from umad.scheduler.scheduled_request import ScheduledRequest
 from umad.scheduler.steps.latency_guard import LatencyGuard
+from umad.scheduler.steps.limits import cells_read
 from umad.scheduler.steps.slice_size import SlicePicker
 from umad.step import DecodeSlice, GuessSlice, StepPlan, StepResult, Verified
 
@@ -98,6 +99,15 @@ class StepAccounting:
         shows_less = result.felt_ms < plan.solo_ms and self._are_guarded(plan.decode)
         if plan.solo_ms and result.felt_ms and (shows_less or not is_other):
             self._cost.learn_solo(n_rows, decode_cells, result.felt_ms, crowded=result.crowded)
+        if is_other and result.felt_ms:
+            readers = self._readers(plan.decode)
+            if readers:
+                self._cost.bound_solo(len(readers), cells_read(readers), result.felt_ms)
+
+    def _readers(self, rows: Sequence[DecodeSlice]) -> list[ScheduledRequest]:
+        """The interactive requests of these rows that have not ended."""
+        entries = [self._entries.get(row.rid) for row in rows]
+        return [entry for entry in entries if entry is not None and entry.lane in self._guarded]
 
     def _are_guarded(self, rows: Sequence[DecodeSlice]) -> bool:
         entries = [self._entries.get(row.rid) for row in rows]

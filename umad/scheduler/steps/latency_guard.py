@@ -9,7 +9,7 @@ next steps pay it before they carry other work again.
 The guard learns how far it may trust the cost model: `trust` scales what a step carries. It falls
 24 times faster with a step over the cap than it rises with a step within the cap. So it settles
 where one carrying step in 25 is over (stochastic approximation of a quantile, Robbins and Monro
-1951).
+1951). Where even one token makes a step too long, fewer steps carry any (`overruns`).
 
 Only steps without other work show what solo is. So after `CHUNK_EVERY` carrying steps in a row one
 step carries nothing, and sooner where the last such step was much quicker than solo: solo may have
@@ -23,6 +23,8 @@ Pure; owner: the step thread.
 """
 
 from collections.abc import Iterable
+
+from umad.scheduler.steps.overruns import Overruns
 
 # p95 leaves one step in twenty free to be longer; one in 25 keeps a margin for the machine's noise.
 CHUNK_EVERY = 25
@@ -42,7 +44,7 @@ LEAST_TRUST = 0.25
 FIRST_TRUST = 0.5
 # A lone step that takes less than this share of solo is a surprise. The next lone step then comes
 # after so many carrying steps.
-SURPRISE, SOON = 0.8, 1
+SURPRISE, SOON = 0.84, 1
 # A single freak step must not silence the background for longer than this many solo steps.
 MAX_DEBT_SOLOS = 20.0
 
@@ -61,6 +63,7 @@ class LatencyGuard:
         self._trust = FIRST_TRUST
         self._carried_in_a_row = 0
         self._lone_after = CHUNK_EVERY
+        self._overruns = Overruns()
 
     @property
     def trust(self) -> float:
@@ -92,12 +95,16 @@ class LatencyGuard:
             # Before the floor, which solo moves, too: where solo is too long, carried work seems to
             # take no time.
             return 0.0
+        regular_ms = within_ms - solo_ms
         if self._background_share < self._floor:
-            return max(least_ms, min(solo_ms, 2 * least_ms))
+            # Two pieces bring the share about sooner, unless they and not one are over the cap.
+            most_ms = regular_ms if least_ms <= regular_ms else solo_ms
+            return max(least_ms, min(most_ms, 2 * least_ms))
         if self._debt_ms > 0:
             return 0.0
-        regular_ms = within_ms - solo_ms
         if least_ms <= regular_ms:
+            if not self._overruns.allows:
+                return 0.0
             return max(least_ms, self._trust * regular_ms)
         if least_ms <= solo_ms and self._steps_since_chunk >= CHUNK_EVERY:
             return least_ms if self._chunks % PIECE_EVERY == 0 else solo_ms
@@ -114,6 +121,7 @@ class LatencyGuard:
         self._remember_share(extra_ms if carried else 0.0, step_ms)
         if not solo_ms:
             return
+        self._overruns.settle(carried=carried, is_over=extra_ms > regular_ms)
         self._steps_since_chunk += 1
         self._carried_in_a_row = self._carried_in_a_row + 1 if carried else 0
         if not carried:
