@@ -12,6 +12,7 @@ Nothing here runs inside umad; contenders are processes that are reached over a 
     python -m bench four-apps   throughput of four apps together, and the memory it takes
     python -m bench newcomers   first tokens beside running streams, and what they cost those
     python -m bench speed       decode speed side by side
+    python -m bench kernels     types of weights, packed and plain, beside llama-server
     python -m bench gateway     what HTTP adds to the socket: time and CPU per token, a crowd
     python -m bench masks       what a constraint adds to the time between two tokens
     python -m bench budget      whether a budget on memory traffic holds
@@ -50,6 +51,7 @@ low, high}}.
     models      finds the model asked for      prompts     random ones
     shapes  model_shape  hybrid_shapes         models that are generated, and of what
     widened                                    nano in the measures of a larger model
+    requantized                                a model in the types that others have
     weights                                    random ones in the forms of GGUF
     projector_shape  photos                    random eyes, and large files to look at
     real_weights                               real models, for chats and for vectors
@@ -60,6 +62,7 @@ low, high}}.
     bare  peer_server  umad_daemon             a run of each, and its plain client
     bare_embed  bare_decode                    the bare loops of `embed` and `speculation`
     plain_whisper                              whisper.cpp alone for `speech`, the same
+    kernel_servers                             umad in one order of the weights, and llama-server
     python_server                              llama-cpp-python's, in an environment of its own
     http_server                                the part that servers over HTTP share
     gateway_crowd  gateway_requests            a crowd through the gateway; one chat over both
