@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from typing_extensions import override
 
 from bench import cache, kernels, requantized, shapes
 from bench.arrivals import Arrival
@@ -71,6 +72,7 @@ def test_a_server_that_fails_is_stopped() -> None:
     heard: list[str] = []
 
     class Failing(Scripted):
+        @override
         def pid(self) -> int:
             raise BenchError("gone")
 
