@@ -75,6 +75,7 @@ MEASURES = {
 # `umad.engine.llamacpp.repack_choice` and `umad.engine.llamacpp.loading` say so.
 _PACKS, _LOADED = re.compile(r"\brepack=on\b"), re.compile(r"\bloaded model=")
 _MIB = 2**20
+_TABLE_WIDTH = 128
 
 # measure, contender: one for each repetition and round
 Samples = dict[str, dict[str, list[float]]]
@@ -156,9 +157,10 @@ class Measured:
 
 def table(measured: Sequence[Measured]) -> Table:
     """All models: median, and the range below it."""
-    made = Table(title="Kernels by type of weights", title_justify="left", show_lines=True)
+    title = "Kernels by type of weights"
+    made = Table(title=title, title_justify="left", show_lines=True, width=_TABLE_WIDTH)
     for column in ("model", "weights"):
-        made.add_column(column)
+        made.add_column(column, no_wrap=True)
     for heading in MEASURES.values():
         made.add_column(heading, justify="right", no_wrap=True)
     for one in measured:
@@ -271,7 +273,8 @@ def _publish(
 ) -> None:
     for line in facts.lines():
         console.print(line, highlight=False, soft_wrap=True)
-    console.print(table(measured))
+    # In a narrow terminal, or none, lines run on: cells that are cut off say nothing.
+    console.print(table(measured), soft_wrap=True)
     notes = (
         "* umad's own choice (repack: auto)",
         (
