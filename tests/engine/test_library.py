@@ -240,6 +240,24 @@ print(json.dumps([str(llama.library_path()), model.description, sorted(loaded)])
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads what Linux says of a process")
+def test_backends_are_loaded_into_the_ggml_that_llama_cpp_computes_with() -> None:
+    """In a wheel libggml.so and libggml.so.0 are two files, and each would have its own list."""
+    ended = subprocess.run(
+        [sys.executable, "-c", ENGINE],
+        env={name: text for name, text in os.environ.items() if name != VARIABLE},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    )
+
+    _, _, loaded = json.loads(ended.stdout.splitlines()[-1])
+    stems = [Path(one).name.partition(".")[0] for one in loaded]
+    assert "libggml" in stems
+    assert sorted(set(stems)) == sorted(stems)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads what Linux says of a process")
 def test_a_process_computes_with_the_library_that_was_chosen_and_loads_no_other(
     tmp_path: Path,
 ) -> None:

@@ -89,6 +89,18 @@ def test_the_library_has_a_vulkan_device() -> None:
     assert any(backend == "Vulkan" and kind in ("gpu", "igpu") for backend, kind in kinds)
 
 
+def test_weights_and_cells_lie_on_the_device() -> None:
+    """A device that is listed is not yet one that computes."""
+    with llama.listening() as lines:
+        model = llama.Model(str(nano.path()), gpu_layers=-1)
+        new_context(model).close()
+        model.close()
+
+    said = "\n".join(lines)
+    assert "Vulkan0 model buffer size" in said
+    assert "Vulkan0 KV buffer size" in said
+
+
 def test_logits_are_near_those_of_the_processor(context: llama.Context) -> None:
     here = logits(context, FEW_ROWS)
     model = llama.Model(str(nano.path()), gpu_layers=0)

@@ -217,15 +217,17 @@ def _own() -> Binding:
     os.environ.pop(BINDING_VARIABLE, None)
     try:
         from llama_cpp import llama_cpp as lib
-        from llama_cpp._ggml import libggml
     except (ImportError, FileNotFoundError, RuntimeError) as error:
         raise BadConfig(
             f"llama-cpp-python has no library that can be opened ({error}): name another one with "
             f"{OPTION}",
             field=OPTION,
         ) from None
-    load_named_backend(libggml)
-    return Binding(llama=lib, ggml=libggml, path=None)
+    # Not the binding's own `_ggml`: in a wheel, a link is a copy. libggml.so is then another file
+    # than the libggml.so.0 that llama.cpp was linked with, and has backends of its own. What was
+    # loaded into that one, llama.cpp would never see.
+    load_named_backend(lib._lib)
+    return Binding(llama=lib, ggml=lib._lib, path=None)
 
 
 def _other(path: Path) -> Binding:
