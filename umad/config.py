@@ -104,6 +104,9 @@ class EngineSettings:
     ubatch: int = 512
     threads: int | None = None
     gpu_layers: int = -1
+    # ggml's names of the devices that compute besides the processor, with commas between. "none" is
+    # the processor alone, None all that there are.
+    device: str | None = None
     # The file that makes rows out of images and sounds; "none" for none, None for the one that
     # belongs to the model.
     mmproj: str | None = None
@@ -279,6 +282,8 @@ class Settings:
     # The file or folder of the llama.cpp library that engines compute with; "auto" looks in the
     # known places; None is the one inside llama-cpp-python.
     llama_library: str | None = None
+    # Files of ggml's backends that are loaded beside those of the library.
+    backends: tuple[str, ...] = ()
     # Keys of different owners share the computed cells of a prompt. Each can then find out, by
     # `cached_tokens` and by the time to a first token, what others have asked.
     share_prefixes: bool = False

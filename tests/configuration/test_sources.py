@@ -317,6 +317,20 @@ def test_the_home_of_nobody_is_refused_where_it_was_written(tmp_path: Path, name
     assert said.startswith(f"umad.yaml:{2 if group else 1}: {name} must be a path")
 
 
+def test_backends_are_read_from_all_three_places(tmp_path: Path) -> None:
+    file = tmp_path / "umad.yaml"
+    file.write_text("backends: [/opt/a.so, /opt/b.so]\ndevice: Vulkan0\n")
+
+    in_file = load(environ=NOTHING, path=file).settings
+    in_variable = load(environ=NOTHING | {"UMAD_BACKENDS": "/opt/a.so,/opt/b.so"}).settings
+    in_flag = load(environ=NOTHING, flags={"backends": "/opt/a.so", "device": "none"}).settings
+
+    assert in_file.backends == in_variable.backends == ("/opt/a.so", "/opt/b.so")
+    assert in_file.engine.device == "Vulkan0"
+    assert in_variable.engine.device is None
+    assert (in_flag.backends, in_flag.engine.device) == (("/opt/a.so",), "none")
+
+
 def test_a_slip_in_a_variables_name_is_refused_and_a_strangers_variable_is_not() -> None:
     with pytest.raises(BadConfig, match="did you mean UMAD_LATENCY_CAP"):
         load(environ=NOTHING | {"UMAD_LATENCY_CAPS": "1.2"})

@@ -211,6 +211,38 @@ def test_a_library_that_the_configuration_names_and_that_does_not_fit_is_wrong(
     assert "UMAD_LLAMA_LIBRARY" in found.mend
 
 
+def test_a_backend_that_is_no_file_is_wrong_and_the_devices_without_it_are_shown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("UMAD_BACKENDS", "")
+    path = str(tmp_path / "libggml-vulkan.so")
+
+    (found,) = engine.check(around(tmp_path, backends=(path,)))
+
+    assert found.state is State.WRONG
+    assert found.words.startswith(f"backends names {path}")
+    assert "there is no such file; the devices without it are " in found.words
+    assert "CPU" in found.words
+    assert path in found.private
+    assert "UMAD_BACKENDS" in found.mend
+
+
+def test_a_device_that_is_not_there_is_wrong_and_those_that_are_there_are_shown(
+    tmp_path: Path,
+) -> None:
+    def found(device: str) -> list[Any]:
+        settings = EngineSettings(device=device)
+        return engine.findings(SOUND, around(tmp_path, platform="darwin", engine=settings))
+
+    one = only(found("CPU, Vulkan3"), State.WRONG)
+    assert one.words == (
+        "device names 'Vulkan3', and there is none of that name; there are CPU (a processor)"
+    )
+    assert "UMAD_DEVICE" in one.mend
+    assert State.WRONG not in states(found("cpu"))
+    assert State.WRONG not in states(found("none"))
+
+
 def test_the_child_looks_at_this_machine() -> None:
     found = engine.look()
 

@@ -9,8 +9,17 @@ from pathlib import Path
 
 import pytest
 
+from umad.config import Settings
+from umad.configuration.sources import load
 from umad.engine.library.accepted import AcceptedLibraries, AcceptedLibrary
-from umad.engine.library.choice import VARIABLE, is_another, settle, use_library
+from umad.engine.library.backends import named_backends
+from umad.engine.library.choice import (
+    VARIABLE,
+    is_another,
+    settle,
+    use_libraries,
+    use_library,
+)
 from umad.engine.library.file_format import file_fault
 from umad.engine.library.places import library_folders, library_in
 from umad.errors import BadConfig
@@ -149,6 +158,23 @@ def test_children_get_the_whole_path_and_without_the_option_none(tmp_path: Path)
     use_library(None, environ)
 
     assert VARIABLE not in environ
+
+
+def test_backends_are_left_for_children_as_whole_paths_whatever_is_in_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    environ = {"UMAD_BACKENDS": "before"}
+
+    use_libraries(Settings(backends=("a,b.so", "~/c.so")), environ)
+    left = named_backends(environ)
+    # A child that reads its options finds the same there.
+    read = load(environ={"UMAD_BACKENDS": environ["UMAD_BACKENDS"]}).settings.backends
+    use_libraries(Settings(), environ)
+
+    assert left == read == (str(tmp_path / "a,b.so"), os.path.expanduser("~/c.so"))
+    assert named_backends({"UMAD_BACKENDS": "/a.so, /b.so"}) == ("/a.so", "/b.so")
+    assert named_backends(environ) == ()
 
 
 @pytest.mark.parametrize("variable", [VARIABLE, "LLAMA_CPP_LIB_PATH"])

@@ -28,6 +28,7 @@ from umad.cli.tables import open_console
 from umad.client import AsyncClient
 from umad.clock import MonotonicClock
 from umad.configuration.sources import load
+from umad.engine.library.backends import use_backends
 from umad.engine.library.choice import VARIABLE
 from umad.errors import BadConfig, EngineFailed, UmadError
 from umad.isolated import python_module
@@ -83,15 +84,18 @@ async def _demo(folder: Path, seconds: float, model: str) -> None:
 
 
 def _environment(environ: Mapping[str, str]) -> dict[str, str]:
-    """Without the user's settings, which are meant for the user's daemon, but for the library:
-    there may be no other on this machine.
+    """Without the user's settings, which are meant for the user's daemon, but for the library and
+    its backends: there may be no other on this machine.
     """
     plain = {name: text for name, text in environ.items() if not name.startswith("UMAD_")}
     try:
-        named = load(environ=environ).settings.llama_library
+        settings = load(environ=environ).settings
     except BadConfig:  # the demo is for whoever has not written one yet
-        named = None
-    return plain if named is None else {**plain, VARIABLE: named}
+        return plain
+    use_backends(settings.backends, plain)
+    if settings.llama_library is not None:
+        plain[VARIABLE] = settings.llama_library
+    return plain
 
 
 @asynccontextmanager

@@ -24,7 +24,7 @@ from umad.configuration.sources import load
 from umad.daemon.names import ModelFile, ModelNames, find_model_file, is_scheme
 from umad.engine.estimates import Estimating
 from umad.engine.launch import EngineOptions
-from umad.engine.library.choice import use_library
+from umad.engine.library.choice import use_libraries
 from umad.errors import ModelLoadFailed, UmadError, UnknownModel
 from umad.estimate import MemoryEstimate, bytes_words, engine_bytes
 from umad.exit_codes import DONE, FAILED
@@ -43,7 +43,7 @@ def estimate(
 ) -> int:
     """Show the memory that MODEL would take, part by part, and how many tokens would fit."""
     settings = load(environ=os.environ, path=path).settings
-    use_library(settings.llama_library, os.environ)
+    use_libraries(settings, os.environ)
     file, adapters = _files(model, settings, path)
     asked: dict[str, Any] = {"ctx_size": ctx_size, "max_seqs": max_seqs, "kv_type": kv_type}
     given = {name: value for name, value in asked.items() if value is not None}

@@ -13,7 +13,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from umad.cli.printed import printable
 from umad.configuration.sources import load
-from umad.engine.library.choice import use_library
+from umad.engine.library.choice import use_libraries
 from umad.engine.quantizer import Quantization
 from umad.estimate import bytes_words
 from umad.quantization import (
@@ -37,7 +37,7 @@ def quantize(
     as_json: bool,
 ) -> None:
     """Write a smaller copy of the F16, BF16 or F32 model SOURCE to TARGET."""
-    use_library(load(environ=os.environ).settings.llama_library, os.environ)
+    use_libraries(load(environ=os.environ).settings, os.environ)
     if target is None or dry_run:
         told = Quantization(source, source, wish, again=again).size()
         if dry_run:

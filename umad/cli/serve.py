@@ -17,7 +17,7 @@ from umad.configuration.refused import check_refused
 from umad.configuration.sources import LoadedSettings, load
 from umad.daemon.bandwidth import Budget, machine_memory, settle_budget
 from umad.daemon.server import run_daemon
-from umad.engine.library.choice import use_library
+from umad.engine.library.choice import use_libraries
 from umad.gateway.door.check import check_door
 from umad.isolated import python_module
 
@@ -42,7 +42,7 @@ def serve(
     check_door(loaded.settings.http)  # before anything is loaded
     for line in said_at_start(loaded.settings, ipc=ipc):
         click.echo(f"umad: {line}", err=True)
-    if line := use_library(loaded.settings.llama_library, os.environ).line:
+    if line := use_libraries(loaded.settings, os.environ).line:
         click.echo(f"umad: {line}", err=True)
     return run_daemon(
         loaded.settings,

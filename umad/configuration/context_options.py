@@ -1,12 +1,21 @@
 """Lists the options that shape a model's context (cells, streams, windows, positions), those that
-place its tensors and its projector, and the one that names the library for both. A part of
+place its tensors and its projector, and those that name the library and its backends. A part of
 `options`. Pure.
 
 Positions have llama-server's names and take its words for "as in the file" (0 or -1), so that its
 command lines work.
 """
 
-from umad.configuration.kinds import LIBRARY, PROJECTOR, TEXT, choice, from_file, whole
+from umad.configuration.kinds import (
+    DEVICE,
+    LIBRARY,
+    PATH,
+    PROJECTOR,
+    TEXT,
+    choice,
+    from_file,
+    whole,
+)
 from umad.configuration.option import Option, engine_option
 
 LLAMA_LIBRARY = Option(
@@ -19,6 +28,16 @@ LLAMA_LIBRARY = Option(
     "that fits of $LLAMA_CPP_LIB_PATH, Homebrew's and the system's, else llama-cpp-python's, and "
     "says which.",
     example="/opt/homebrew/lib/libllama.dylib",
+)
+BACKENDS = Option(
+    name="backends",
+    target=("backends",),
+    kind=PATH,
+    help="Files of more backends of ggml, for a GPU perhaps; may be given several times.",
+    effect="They are loaded into the library that computes, and have to be built of the same "
+    "llama.cpp with GGML_BACKEND_DL. A file that is none is refused, with the devices that there "
+    "are. ggml's own variable GGML_BACKEND_PATH names one more.",
+    example="[/opt/ggml/libggml-vulkan.so]",
 )
 CONTEXT: tuple[Option, ...] = (
     engine_option(
@@ -124,6 +143,14 @@ PLACEMENT: tuple[Option, ...] = (
         "auto is the one that was fetched with a model, or lies beside it alone; none keeps "
         "models to texts. It is loaded with the first image or sound. One of another model is "
         "refused.",
+        shown=True,
+    ),
+    engine_option(
+        "device",
+        DEVICE,
+        "The devices that compute besides the processor, by the names that umad doctor shows.",
+        "auto takes all GPUs as llama.cpp does; none leaves everything to the processor. A name "
+        "that no device has is refused, with those that there are.",
         shown=True,
     ),
     engine_option(

@@ -210,7 +210,11 @@ def _read_projector(text: str) -> str | None:
     return None if text == "auto" else _read_path(text)
 
 
-def _write_projector(value: str | None) -> str:
+def _read_device(text: str) -> str | None:
+    return None if text == "auto" else _read_text(text)
+
+
+def _write_or_auto(value: str | None) -> str:
     return "auto" if value is None else value
 
 
@@ -368,12 +372,19 @@ PATH = ValueKind(wants="a path", metavar="PATH", unit="a path", read=_read_path)
 LIBRARY = ValueKind(
     wants="a path, or auto", metavar="PATH|auto", unit="a path, or auto", read=_read_path
 )
+DEVICE = ValueKind(
+    wants="auto, none, or names of devices with commas between",
+    metavar="auto|none|NAME",
+    unit="auto, none or names",
+    read=_read_device,
+    write=_write_or_auto,
+)
 PROJECTOR = ValueKind(
     wants="a path, auto or none",
     metavar="PATH|auto|none",
     unit="a path, auto or none",
     read=_read_projector,
-    write=_write_projector,
+    write=_write_or_auto,
 )
 LANE = ValueKind(
     wants="a lane's name: a-z, 0-9, - and _", metavar="LANE", unit="a lane", read=_read_lane

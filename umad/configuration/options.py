@@ -6,7 +6,7 @@ A name is the YAML key; dots nest (`scheduler.slice_ms`). The variable and the f
 Not: reading a value's text (`kinds`), files, the environment, line numbers (`sources`). Pure.
 """
 
-from umad.configuration.context_options import CONTEXT, LLAMA_LIBRARY, PLACEMENT
+from umad.configuration.context_options import BACKENDS, CONTEXT, LLAMA_LIBRARY, PLACEMENT
 from umad.configuration.http_options import HTTP, HTTP_LISTS
 from umad.configuration.kinds import (
     CAP,
@@ -322,6 +322,7 @@ LISTS: tuple[Option, ...] = (
         example="[~/models]",
     ),
     PRELOAD,
+    BACKENDS,
     *MEDIA_LISTS,
     *HTTP_LISTS,
 )

@@ -12,7 +12,9 @@ from typing import Any
 
 from umad.doctor.finding import Finding, good, note, wrong
 from umad.doctor.surroundings import Surroundings
-from umad.engine.library.choice import AUTO, VARIABLE, Choice, use_library
+from umad.engine.library.backends import OPTION as BACKENDS
+from umad.engine.library.choice import AUTO, VARIABLE, Choice, use_libraries
+from umad.engine.library.device_names import strange_name
 from umad.errors import BadConfig
 from umad.isolated import python_module
 
@@ -22,12 +24,18 @@ LOOK_S = 120.0
 _REINSTALL = "pip install --force-reinstall --no-cache-dir llama-cpp-python"
 _OTHER_LIBRARY = f"name another one, or take the option out ({VARIABLE}, llama_library)"
 _WORDS_CHARS = 300
-# What Python writes before the words of an error of the option llama_library.
+_OTHER_BACKENDS = "name other files, or take the option out (UMAD_BACKENDS, backends)"
+_OTHER_DEVICE = "name one of these, or take the option out (UMAD_DEVICE, device)"
+# What Python writes before the words of an error of an option.
 _OUR_ERROR = "umad.errors.BadConfig: "
 
 
 class EngineUnknown(Exception):
     """The child ended before it said anything. The text says how."""
+
+
+class BackendsRefused(EngineUnknown):
+    """A file that the option `backends` names is none. The text says which."""
 
 
 def look() -> Mapping[str, Any]:
@@ -48,6 +56,8 @@ def look() -> Mapping[str, Any]:
     if ended.returncode:
         lines = ended.stderr.strip().splitlines()
         last = lines[-1].removeprefix(_OUR_ERROR)[:_WORDS_CHARS] if lines else "no words"
+        if last.startswith(f"{BACKENDS} "):
+            raise BackendsRefused(last)
         raise EngineUnknown(f"exit status {ended.returncode}: {last}")
     try:
         found: Mapping[str, Any] = json.loads(ended.stdout)
@@ -59,11 +69,11 @@ def look() -> Mapping[str, Any]:
 def check(around: Surroundings) -> list[Finding]:
     """Look at llama.cpp, and at the library that the configuration names."""
     named = around.settings.llama_library
-    private: list[str] = []
+    private = [*around.settings.backends]
     if named is not None and named != AUTO:
         private = [named, str(Path(named).expanduser().absolute())]
     try:
-        choice = use_library(named, os.environ)
+        choice = use_libraries(around.settings, os.environ)
     except BadConfig as error:
         return [wrong(CHECK, error.message, *private, mend=_OTHER_LIBRARY)]
     if choice.path is not None:
@@ -72,6 +82,8 @@ def check(around: Surroundings) -> list[Finding]:
     chosen = [good(CHECK, words, *private)] if words else []
     try:
         found = look()
+    except BackendsRefused as error:
+        return [wrong(CHECK, str(error), *private, mend=_OTHER_BACKENDS)]
     except EngineUnknown as error:
         return [wrong(CHECK, f"llama.cpp cannot be loaded: {error}", str(error), mend=_REINSTALL)]
     return chosen + findings(found, around)
@@ -88,8 +100,12 @@ def findings(found: Mapping[str, Any], around: Surroundings) -> list[Finding]:
     """The findings that follow from what the child says."""
     version = str(found["build"]).partition(";")[0]
     devices = found["devices"]
-    shown = ", ".join(f"{one['backend']} ({one['description']})" for one in devices)
+    shown = ", ".join(f"{one['name']} ({one['description']})" for one in devices)
     results = [_devices(devices, version, shown)]
+    known = [str(one["name"]) for one in devices]
+    if strange := strange_name(known, around.settings.engine.device):
+        words = f"device names {strange!r}, and there is none of that name; there are {shown}"
+        results.append(wrong(CHECK, words, mend=_OTHER_DEVICE))
     faults = found["struct_faults"]
     if faults:
         results.append(

@@ -138,6 +138,7 @@ def _settings(settings: Settings) -> Iterator[Private]:
         settings.http.router,
         settings.http.store,
         settings.llama_library,
+        *settings.backends,
         settings.engine.mmproj,
         listen.removeprefix(UNIX) if listen.startswith(UNIX) else None,
     ]

@@ -8,6 +8,8 @@ has looked at it (`umad.engine.llamacpp.library_child`).
 
     choice       settles the option: a path, `auto` or nothing; puts it where children read it
     places       the places in which `auto` looks
+    backends     the option `backends`: more files of ggml, in the environment too
+    device_names the option `device`: which accelerators compute
     file_format  says whether a file is a shared library for this machine, from its first bytes
     asking       has a process look at a library, and brings its answer back
     accepted     AcceptedLibrary: the answer; AcceptedLibraries: the answers that are remembered

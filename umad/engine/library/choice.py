@@ -17,8 +17,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from umad.cache_path import cache_folder
+from umad.config import Settings
 from umad.engine.library.accepted import AcceptedLibraries, AcceptedLibrary
 from umad.engine.library.asking import OPTION, ask
+from umad.engine.library.backends import VARIABLE as BACKENDS_VARIABLE
+from umad.engine.library.backends import use_backends
 from umad.engine.library.places import BINDING_VARIABLE, library_folders, library_in
 from umad.errors import BadConfig
 from umad.isolated import LIBRARY_VARIABLES
@@ -49,6 +52,14 @@ class Choice:
         return None if self.library is None else self.library.path
 
 
+def use_libraries(settings: Settings, environ: MutableMapping[str, str]) -> Choice:
+    """Settle which files this process and its children compute with: the library, and the backends
+    that are loaded beside it. Raises `BadConfig` for a library that does not fit.
+    """
+    use_backends(settings.backends, environ)
+    return use_library(settings.llama_library, environ)
+
+
 def use_library(named: str | None, environ: MutableMapping[str, str]) -> Choice:
     """Settle the option, and leave the result in `environ` for this process and its children.
     Raises `BadConfig` for a library that does not fit.
@@ -65,9 +76,10 @@ def use_library(named: str | None, environ: MutableMapping[str, str]) -> Choice:
 
 def is_another(environ: Mapping[str, str]) -> bool:
     """Whether processes with this environment compute with another library than the one inside
-    llama-cpp-python. The drivers of its devices may be loaded with it.
+    llama-cpp-python, or with more backends. The drivers of their devices are loaded with them.
     """
-    return bool(environ.get(VARIABLE) or environ.get(BINDING_VARIABLE))
+    named = (VARIABLE, BINDING_VARIABLE, BACKENDS_VARIABLE, "GGML_BACKEND_PATH")
+    return any(environ.get(one) for one in named)
 
 
 def settle(

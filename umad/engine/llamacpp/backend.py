@@ -19,7 +19,7 @@ from umad.engine.llamacpp.abort_flag import AbortFlag
 from umad.engine.llamacpp.adapters import LlamaAdapters
 from umad.engine.llamacpp.cut_state import CutState
 from umad.engine.llamacpp.decode_runner import DecodeRunner
-from umad.engine.llamacpp.devices import Device
+from umad.engine.llamacpp.devices import Device, chosen
 from umad.engine.llamacpp.embedder import Embedder
 from umad.engine.llamacpp.host_memory import HostMemory
 from umad.engine.llamacpp.llama import Context
@@ -246,7 +246,7 @@ class LlamaBackend:
     ) -> LlamaModel:
         """Open `options.path`. Raises `ModelLoadFailed` or `ModelTooLarge`, each in one line."""
         llama.start()
-        devices = llama.devices()
+        devices = chosen(llama.devices(), options.engine.device)
         options, projector = with_projector(options, devices)
         loaded = load(options, devices, now_ns, costs_folder=costs_folder, company=company)
         return LlamaModel(loaded, options.engine, devices, projector=projector, now_ns=now_ns)

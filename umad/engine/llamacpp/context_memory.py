@@ -175,14 +175,16 @@ def asked_of_file(
     question: Callable[[FileMemory], Answer],
     *,
     gpu_layers: int,
+    device: str | None = None,
 ) -> Answer:
     """The answer of the model in `path` to `question`, which may be put twice: to a copy that opens
-    quickly, and to the file itself where the copy will not do. headers: of all its files. Raises
+    quickly, and to the file itself where the copy will not do. headers: of all its files.
+    gpu_layers, device: as the options have them. Raises
     `ModelLoadFailed` for a file that llama.cpp cannot open, and for one that is no model by itself.
     """
 
     def ask(file: Path) -> Answer:
-        model = Model(str(file), gpu_layers=gpu_layers, weights=False)
+        model = Model(str(file), gpu_layers=gpu_layers, device=device, weights=False)
         try:
             _refuse_halves(path, headers[0], model)
             return question(FileMemory(headers[0], model))

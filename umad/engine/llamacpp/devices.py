@@ -1,4 +1,5 @@
-"""Lists the devices that ggml can compute on. It asks the library that it is handed.
+"""Lists the devices that ggml can compute on, and those of them that are to compute: all, or what
+the option `device` names. It asks the library that it is handed.
 
 llama-cpp-python binds none of these functions, so they are looked up by name; ggml-backend.h has
 their prototypes.
@@ -11,8 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from umad.engine.library.device_names import named_devices, strange_name
+from umad.errors import BadConfig
+
 # Backends for GPUs, as the files of their libraries are called.
 _GPU_FILE = re.compile(r"libggml-(cuda|hip|metal|musa|opencl|sycl|vulkan)\.(so|dylib)")
+
+_ACCELERATORS = ("gpu", "igpu")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,13 +34,59 @@ class Device:
     memory_bytes: int
 
 
+def names_of(devices: Iterable[Device]) -> str:
+    """Devices as a line lists them."""
+    return ", ".join(
+        one.name if one.kind == "cpu" else f"{one.name} ({one.description})" for one in devices
+    )
+
+
+def chosen(devices: tuple[Device, ...], named: str | None) -> tuple[Device, ...]:
+    """The devices that compute: the accelerators that are named, and all that belong to the
+    processor. named: as the option has it. Raises `BadConfig` for a name that no device has.
+    """
+    if named is None:
+        return devices
+    if strange := strange_name([one.name for one in devices], named):
+        raise BadConfig(
+            f"device names {strange!r}, and there is none of that name; there are "
+            f"{names_of(devices)}",
+            field="device",
+        )
+    wanted = {one.lower() for one in named_devices(named)}
+    return tuple(
+        one for one in devices if one.kind not in _ACCELERATORS or one.name.lower() in wanted
+    )
+
+
+def device_list(library: ctypes.CDLL, named: str | None) -> Any:
+    """llama.cpp's list of the accelerators that compute, to be kept while the model is opened; None
+    for all. named: as the option has it, of devices that there are. library: ggml's.
+    """
+    if named is None:
+        return None
+    handles = [
+        device_handle(library, one.name)
+        for one in chosen(devices_of(library), named)
+        if one.kind in _ACCELERATORS
+    ]
+    return (ctypes.c_void_p * (len(handles) + 1))(*handles, None)
+
+
+def device_handle(library: ctypes.CDLL, name: str) -> int | None:
+    """ggml's pointer to a device; None where there is none of that name. library: ggml's."""
+    by_name = _function(library, "ggml_backend_dev_by_name", ctypes.c_void_p, ctypes.c_char_p)
+    found: int | None = by_name(name.encode())
+    return found
+
+
 def looks_always(devices: Iterable[Device]) -> bool:
     """True if an abort reaches a running decode within milliseconds.
 
     Only ggml's CPU backend checks before every node. Metal checks between its two command buffers,
     the second of which holds most of the graph; the others do not check at all. They need a gate.
     """
-    return all(device.kind not in ("gpu", "igpu") for device in devices)
+    return all(device.kind not in _ACCELERATORS for device in devices)
 
 
 def silent_backends(library: ctypes.CDLL, folder: Path) -> tuple[str, ...]:

@@ -15,7 +15,7 @@ from umad.engine.errand import answering
 from umad.engine.launch import EngineOptions
 from umad.engine.llamacpp import llama
 from umad.engine.llamacpp.context_memory import FileMemory, asked_of_file
-from umad.engine.llamacpp.devices import Device
+from umad.engine.llamacpp.devices import Device, chosen
 from umad.engine.llamacpp.fitting import checked_parking, prepared
 from umad.engine.llamacpp.pool_size import ContextBytes
 from umad.engine.llamacpp.projector_file import projector_bytes
@@ -53,8 +53,13 @@ def estimate(
         n_seqs = settled.context.max_seqs
         return settled, settling.context_bytes(file, settled.context, n_seqs)
 
+    engine = options.engine
     settled, context_bytes = asked_of_file(
-        path, settling.headers, question, gpu_layers=options.engine.gpu_layers
+        path,
+        settling.headers,
+        question,
+        gpu_layers=engine.gpu_layers,
+        device=engine.device,
     )
     refused, parking = "", 0
     try:
@@ -121,7 +126,8 @@ def main() -> int:
         options = EngineOptions.from_json(errand.question["options"])
         named = errand.question["projector"]
         projector = None if named is None else Path(named)
-        errand.answer(estimate(options, llama.devices(), projector=projector).as_map())
+        devices = chosen(llama.devices(), options.engine.device)
+        errand.answer(estimate(options, devices, projector=projector).as_map())
     return 0
 
 

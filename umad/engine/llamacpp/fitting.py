@@ -104,8 +104,10 @@ def fit(
     path = Path(options.path)
     settling = prepared(options, devices, full_because=full_because)
     headers = settling.headers
-    gpu_layers = options.engine.gpu_layers
-    settled = asked_of_file(path, headers, settling.settled, gpu_layers=gpu_layers)
+    engine = options.engine
+    settled = asked_of_file(
+        path, headers, settling.settled, gpu_layers=engine.gpu_layers, device=engine.device
+    )
     capacity_bytes = checked_parking(settling, settled, path)
     if settling.paged_bytes:
         log.info(

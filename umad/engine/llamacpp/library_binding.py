@@ -28,8 +28,11 @@ from typing import Any, NoReturn
 from typing_extensions import override
 
 from umad.engine.library.asking import OPTION
+from umad.engine.library.backends import OPTION as BACKENDS
+from umad.engine.library.backends import named_backends
 from umad.engine.library.choice import VARIABLE, accepted_libraries, settle
 from umad.engine.library.places import BINDING_VARIABLE
+from umad.engine.llamacpp.devices import devices_of, names_of
 from umad.errors import BadConfig
 
 log = logging.getLogger("umad.engine")
@@ -61,19 +64,21 @@ _media: list[Any] = []
 
 def bound() -> Binding:
     """This process's library. The first call settles it: what `umad.engine.library.choice` left in
-    the environment. Raises `BadConfig` where it does not fit any more, or there is none.
+    the environment, and the backends that are named there. Raises `BadConfig` where one does not
+    fit, or there is none.
     """
     if not _bound:
         library = settle(os.environ.get(VARIABLE), os.environ).library
-        if library is None:
-            return bind(None)
-        found = bind(library.path)
-        if not library.covers(loaded_files()):
+        found = bind(None if library is None else library.path)
+        if library is not None and not library.covers(loaded_files()):
             # ggml is another one than was looked at: a link leads elsewhere now, and the old file
             # is still there. Nothing was computed yet.
             _bound.clear()
             accepted_libraries(os.environ, sys.platform).anew(library.path)
             _bound.append(found)
+        # Not before: a library is looked at without them, and its files are other ones.
+        for file in named_backends(os.environ):
+            load_backend(found.ggml, file, named_by=BACKENDS)
     return _bound[0]
 
 
@@ -158,31 +163,42 @@ def load_named_backend(library: Any) -> None:
     """Load the backend that the environment names into a ggml whose others are inside it. (Where
     they are files, ggml does that itself.) One that finds no device is left out with a line in the
     log. Raises `BadConfig` where the file is no backend."""
-    named = os.environ.get(BACKEND_VARIABLE)
-    if not named:
-        return
+    if named := os.environ.get(BACKEND_VARIABLE):
+        load_backend(library, named, named_by=BACKEND_VARIABLE)
+
+
+def load_backend(library: Any, path: str, *, named_by: str) -> None:
+    """Load a backend. One that finds no device is left out with a line in the log. Raises
+    `BadConfig` where the file is no backend.
+
+    library: any that was linked with the ggml that computes. named_by: the option or variable.
+    """
     load = library.ggml_backend_load
     load.restype, load.argtypes = ctypes.c_void_p, [ctypes.c_char_p]
-    if load(os.fsencode(os.path.abspath(named))):
+    if load(os.fsencode(os.path.abspath(path))):
         return
-    if not _is_backend(named):
+    if why := _no_backend(path):
         raise BadConfig(
-            f"{BACKEND_VARIABLE} names {named}, and ggml cannot load it as a backend: it has to be "
-            "built of the same llama.cpp"
+            f"{named_by} names {path}, and ggml cannot load it as a backend: {why}; the devices "
+            f"without it are {names_of(devices_of(library))}",
+            field=named_by,
         )
     log.warning(
         "%s names %s, which finds no device here or is of another llama.cpp; computing on the CPU",
-        BACKEND_VARIABLE,
-        named,
+        named_by,
+        path,
     )
 
 
-def _is_backend(path: str) -> bool:
-    """Whether the system can open the file, and ggml would find a backend's beginning in it."""
+def _no_backend(path: str) -> str:
+    """Why ggml would find no backend's beginning in the file; "" where it would."""
+    if not os.path.exists(path):
+        return "there is no such file"
     try:
-        return hasattr(ctypes.CDLL(os.path.abspath(path)), "ggml_backend_init")
+        library = ctypes.CDLL(os.path.abspath(path))
     except OSError:
-        return False
+        return "it has to be built of the same llama.cpp"
+    return "" if hasattr(library, "ggml_backend_init") else "it is another library"
 
 
 class _Library(ctypes.CDLL):

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from umad.engine.llamacpp.abort_flag import AbortFlag
 from umad.engine.llamacpp.adapter_calls import AdapterCalls
 from umad.engine.llamacpp.context_options import ContextOptions
-from umad.engine.llamacpp.devices import Device, devices_of
+from umad.engine.llamacpp.devices import Device, device_list, devices_of
 from umad.engine.llamacpp.header_copy import header_copy
 from umad.engine.llamacpp.library import PATH, lib
 from umad.engine.llamacpp.library import libggml as libggml
@@ -113,6 +113,7 @@ class Model(LlamaVocab):
         path: str,
         *,
         gpu_layers: int = -1,
+        device: str | None = None,
         mmap: bool = True,
         mlock: bool = False,
         repack: bool = False,
@@ -120,17 +121,18 @@ class Model(LlamaVocab):
         weights: bool = True,
         placement: Placement | None = None,
     ) -> None:
-        """weights: False reads the header alone. Then nothing can be decoded, but a context writes
-        to llama.cpp's log how much memory it would take, and takes only its sequences' states.
-        """
+        """device: as the option has it. weights: False reads the header alone. Then nothing can be
+        decoded, but a context writes to llama.cpp's log how much memory it would take, and takes
+        only its sequences' states."""
         params = lib.llama_model_default_params()
         params.no_alloc = not weights
         params.n_gpu_layers = gpu_layers
         params.load_mode = load_mode(mmap=mmap and weights, mlock=mlock and weights)
         params.use_extra_bufts = repack
-        # llama.cpp reads this list while it opens the model, and not later.
-        places: Any = None if placement is None else overrides(libggml, placement)
-        params.tensor_buft_overrides = ctypes.cast(places, ctypes.c_void_p)
+        # llama.cpp reads these lists while it opens the model, and not later.
+        lists = device_list(libggml, device), placement and overrides(libggml, placement)
+        devices, places = (ctypes.cast(one, ctypes.c_void_p) for one in lists)
+        params.devices, params.tensor_buft_overrides = devices, places
         params.vocab_only = vocab_only
         TAP.errors.clear()
         self.handle: Any = lib.llama_model_load_from_file(path.encode(), params)
@@ -167,9 +169,7 @@ class Model(LlamaVocab):
 
     @property
     def sliding_window(self) -> int:
-        """The positions that some layers look back over; 0 where all layers look back over
-        all.
-        """
+        """The positions that some layers look back over; 0 where all look back over all."""
         return int(lib.llama_model_n_swa(self.handle))
 
     @property

@@ -167,6 +167,7 @@ def _open(settings: EngineSettings, fitting: Fitting, abort: AbortFlag) -> tuple
         model = Model(
             str(fitting.path),
             gpu_layers=settings.gpu_layers,
+            device=settings.device,
             mmap=settings.mmap,
             mlock=settings.mlock,
             repack=bool(settings.repack),

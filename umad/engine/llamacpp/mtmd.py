@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from umad.engine.llamacpp import llama
+from umad.engine.llamacpp.devices import device_handle
 from umad.engine.llamacpp.library_binding import bound_media
 from umad.engine.llamacpp.library_layout import media_faults
 from umad.engine.llamacpp.library_symbols import MTMD, missing
@@ -93,13 +94,16 @@ class Mtmd:
         gpu: bool,
         threads: int,
         limits: MediaLimits,
+        device: str | None = None,
         watcher: Watcher | None = None,
     ) -> None:
-        """watcher: asked of every node of an encoder's graph, on the encoding thread. Raises
-        `LlamaError` with the library's words, and `BadConfig` where it has none that fits."""
+        """device: the name of the accelerator; None for the first. watcher: asked of every node of
+        an encoder's graph, on the encoding thread. Raises `LlamaError` with the library's words,
+        and `BadConfig` where it has none that fits."""
         self._lib = lib = library()
         params = lib.mtmd_context_params_default()
         params.use_gpu, params.n_threads = gpu, threads
+        params.device = device and device_handle(llama.libggml, device)
         params.print_timings = params.warmup = False
         params.image_min_tokens = limits.least_tokens or -1
         params.image_max_tokens = limits.most_tokens or -1

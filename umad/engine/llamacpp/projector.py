@@ -44,6 +44,8 @@ class ProjectorOptions:
     # Compute on the accelerator, where the model's layers are.
     gpu: bool
     threads: int
+    # ggml's name of that accelerator; None for the first.
+    device: str | None = None
     limits: MediaLimits = NO_LIMITS
 
 
@@ -54,6 +56,7 @@ def loaded(model: Model, options: ProjectorOptions, gate: EncodeGate | None = No
             model,
             options.path,
             gpu=options.gpu,
+            device=options.device,
             threads=options.threads,
             limits=options.limits,
             watcher=None if gate is None else (gate.wants, gate.passes),

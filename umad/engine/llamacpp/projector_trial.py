@@ -75,9 +75,11 @@ def with_projector(
     if path is None:
         return options, None
     settings = options.engine
+    gpus = [one.name for one in devices if one.kind in ("gpu", "igpu")]
     asked = ProjectorOptions(
         path=path,
-        gpu=settings.gpu_layers != 0 and any(one.kind in ("gpu", "igpu") for one in devices),
+        gpu=settings.gpu_layers != 0 and bool(gpus),
+        device=gpus[0] if settings.device is not None and gpus else None,
         threads=settings.threads or decode_threads(),
     )
     try:
