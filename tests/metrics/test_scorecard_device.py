@@ -199,6 +199,17 @@ def test_what_guesses_of_next_tokens_bring_is_told() -> None:
     assert card["speculation_gain"] == 1.7
 
 
+def test_how_long_an_arrival_waits_for_a_cut_is_told_once_it_is_known() -> None:
+    machine = Machine()
+    machine.accept(1)
+    before = machine.read()
+    machine.wait(100)
+    machine.step(cut_ms=12.5)
+
+    assert before["cut_ms"] is None
+    assert machine.read()["cut_ms"] == 12.5
+
+
 def test_media_that_were_encoded_and_those_that_were_at_hand_are_told() -> None:
     machine = Machine()
     machine.accept(1)

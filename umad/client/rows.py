@@ -243,6 +243,8 @@ class MetricsRow(FeltRow):
     queued: int = 0
     preemptions: int = 0
     cuts: int = 0
+    # How long an arrival waits for the step that it cuts, as it was learnt.
+    cut_ms: float | None = None
     restarts: int = 0
     # Guesses of next tokens that held in a step that had some, and how many times faster such steps
     # were than plain ones.

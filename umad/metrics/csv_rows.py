@@ -62,6 +62,7 @@ CSV_COLUMNS: tuple[str, ...] = (
     "media_encoded",
     "media_reused",
     "encode_ms",
+    "cut_ms",
 )
 
 

@@ -25,6 +25,8 @@ class Latest:
     parked: int = 0
     # How many times faster steps with guesses of next tokens are than plain ones; 0 for not known.
     speculation_gain: float = 0.0
+    # How long an arrival waits for a step that it cuts; 0 for not known.
+    cut_ms: float = 0.0
     waiting: dict[str, int] = field(default_factory=dict)
 
     @staticmethod
@@ -50,6 +52,7 @@ class Latest:
             speculation_gain=min(
                 [one.speculation_gain for one in models if one.speculation_gain], default=0.0
             ),
+            cut_ms=max([one.cut_ms for one in models], default=0.0),
             waiting=waiting,
         )
 

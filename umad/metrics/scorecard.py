@@ -288,8 +288,7 @@ class Scorecard:
             facts.restarted_ns.append(now_ns)
 
     def engine_suspended(self, model: str) -> None:
-        """The model's idle engine has ended on purpose; the counters of the next one begin at
-        zero."""
+        """The model's idle engine has ended on purpose; the next one counts from zero."""
         self._digest()
         facts = self._model(model)[1]
         facts.seen = _NOTHING_SEEN
@@ -384,6 +383,7 @@ class Scorecard:
             cells_total=stats.cells_total if stats else 0,
             parked=stats.parked if stats else 0,
             speculation_gain=stats.speculation_gain if stats else 0.0,
+            cut_ms=stats.cut_ms if stats else 0.0,
             # An idle engine makes no steps, so its last report of the queue is stale.
             waiting=dict(stats.waiting) if stats and facts.pending.live else {},
         )

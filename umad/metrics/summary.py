@@ -29,6 +29,8 @@ Each field is computed as follows:
     accepted_per_step  guesses of next tokens that held / steps that had guesses
     speculation_gain how many times faster the latest such steps were than plain ones would have
                      been; of several models, the lowest
+    cut_ms           how long an arrival waits for the step that it cuts, as the engine has learnt
+                     it since its start; of several models, the longest
     texts_embedded   texts of requests to embed or to rank that ended in the window
     texts_cached     those of them whose vectors were kept from before, or that stood twice in one
                      request, so that nothing was computed
@@ -166,6 +168,7 @@ def summarize(
         "queued": sum(queue_depth.values()),
         "preemptions": int(steps["preemptions"].sum()),
         "cuts": int(steps["cuts"].sum()),
+        "cut_ms": _rounded(latest.cut_ms) or None,
         "restarts": latest.restarts,
         "accepted_per_step": _ratio(
             int(steps["guesses_held"].sum()), int(steps["guess_steps"].sum())

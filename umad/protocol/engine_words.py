@@ -226,6 +226,7 @@ _PARTS: dict[type, Mapping[str, Check]] = {
         "coreless_ms": _is_time_ms,
         "speculation_gain": _is_time_ms,
         "adapter_switch_ms": _is_time_ms,
+        "cut_ms": _is_time_ms,
         "waiting": _are_lanes,
         "waits": _are_waits,
         "prompt_changes": _are_places,

@@ -34,11 +34,13 @@ class StepStats:
     cached_tokens_total: int = 0
     sampled_total: int = 0
     copied_rows_total: int = 0
-    # As in `umad.scheduler.snapshot`: guesses of next tokens, and what a change of adapters takes.
+    # As in `umad.scheduler.snapshot`: guesses of next tokens, what a change of adapters takes, and
+    # what a cut takes.
     guess_steps_total: int = 0
     guesses_held_total: int = 0
     speculation_gain: float = 0.0
     adapter_switch_ms: float = 0.0
+    cut_ms: float = 0.0
     # Runs of rows (an image, one of its tiles, half a minute of a sound): those that were encoded,
     # and those of prompts whose rows or cells were at hand. And the time of the encoder's turns.
     media_encoded_total: int = 0

@@ -36,7 +36,7 @@ _COUNTS: Final = (
 _LONGEST: Final = (
     *("p50_ms", "p95_ms", "p99_ms", "max_ms", "solo_ms", "ttft_p50_ms", "ttft_p95_ms"),
     *("p95_over_solo", "p99_over_solo", "max_over_solo", "over_cap_pct", "over_cap_alone_pct"),
-    *("latency_cap", "encode_ms"),
+    *("latency_cap", "encode_ms", "cut_ms"),
 )
 _MEAN: Final = (
     *("sum_bmt_mb_per_token", "scheduler_efficiency", "gpu_idle_pct", "cores_lost_pct"),

@@ -42,7 +42,7 @@ from umad.scheduler.scheduled_request import (
     ScheduledRequest,
     Submission,
 )
-from umad.scheduler.snapshot import NOTHING_GUESSED, SchedulerSnapshot
+from umad.scheduler.snapshot import SchedulerSnapshot
 from umad.scheduler.spec import SchedulerSpec
 from umad.scheduler.steps.accounting import StepAccounting
 from umad.scheduler.steps.adapter_turns import AdapterTurns
@@ -364,7 +364,6 @@ class Scheduler:
 
     def snapshot(self) -> SchedulerSnapshot:
         """Return the counts that the scorecard reads."""
-        speculator = self._governor.speculator
         return SchedulerSnapshot(
             cells_live=self._residency.cells_live,
             cells_retained=self._residency.cells_retained,
@@ -380,8 +379,9 @@ class Scheduler:
             cached_tokens_total=self._placer.cached_tokens,
             media_shared_total=self._placer.media_shared,
             prompt_changes=self._changes.found,
-            guessed=NOTHING_GUESSED if speculator is None else speculator.snapshot(),
+            guessed=self._governor.guessed,
             adapter_switch_ms=self._adapter_turns.learnt_ms,
+            cut_ms=self._governor.slices.wait.ms or 0.0,
         )
 
     def _end(self, entry: ScheduledRequest, event: RequestEvent, reason: FinishReason) -> Finished:

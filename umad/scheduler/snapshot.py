@@ -41,3 +41,5 @@ class SchedulerSnapshot:
     guessed: Guessed = NOTHING_GUESSED
     # How long a change of adapters takes, as it was learnt; 0 for not known.
     adapter_switch_ms: float = 0.0
+    # How long an arrival waits for a step that it cuts, as it was learnt; 0 before the first cut.
+    cut_ms: float = 0.0

@@ -125,6 +125,7 @@ class StepTally:
             waits=waits,
             prompt_changes=now.prompt_changes,
             adapter_switch_ms=now.adapter_switch_ms,
+            cut_ms=now.cut_ms,
             media_encoded_total=media.encoded,
             media_reused_total=media.reused + now.media_shared_total,
             encode_us_total=media.encode_ns // NS_PER_US,

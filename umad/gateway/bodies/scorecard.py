@@ -58,6 +58,7 @@ class Section(BaseModel):
     queued: Count
     preemptions: Count
     cuts: Count
+    cut_ms: Measure
     restarts: Count
     accepted_per_step: Measure
     speculation_gain: Measure

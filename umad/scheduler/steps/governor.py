@@ -19,6 +19,7 @@ from umad.scheduler.embeds.turns import SLICE_MS, EmbedTurns
 from umad.scheduler.media.turns import MediaTurns
 from umad.scheduler.queue.orders import Order
 from umad.scheduler.scheduled_request import ScheduledRequest
+from umad.scheduler.snapshot import NOTHING_GUESSED, Guessed
 from umad.scheduler.speculation.speculator import Speculator
 from umad.scheduler.steps.background_throttle import BackgroundThrottle
 from umad.scheduler.steps.candidates import Candidates, Hold
@@ -104,6 +105,11 @@ class StepGovernor:
             )
         # Every rule's hold of the last plan, in the order of the rules.
         self.holds: tuple[Hold, ...] = ()
+
+    @property
+    def guessed(self) -> Guessed:
+        """What guesses of next tokens have brought."""
+        return NOTHING_GUESSED if self.speculator is None else self.speculator.snapshot()
 
     def limits(self, candidates: Candidates) -> StepLimits:
         """Return the limits of the next step."""
