@@ -121,9 +121,10 @@ def live_daemon(
     *arguments: str,
     environment: dict[str, str] | None = None,
     prefix: Sequence[str] = (),
+    start_s: float = START_S,
 ) -> Iterator[LiveDaemon]:
     """`umad serve ARGUMENTS` on a socket in `folder`, ready to be asked. prefix: a command that
-    becomes it, as `nsenter` does."""
+    becomes it, as `nsenter` does. start_s: how long its first load may take."""
     socket = folder / "u.sock"
     (folder / "none.yaml").touch()
     process = subprocess.Popen(
@@ -161,7 +162,7 @@ def live_daemon(
     reader = threading.Thread(target=read, name="daemon-log", daemon=True)
     reader.start()
     try:
-        assert ready.wait(START_S), f"no daemon after {START_S} s: {daemon.log}"
+        assert ready.wait(start_s), f"no daemon after {start_s} s: {daemon.log}"
         assert process.poll() is None, f"the daemon ended: {daemon.log}"
         yield daemon
     finally:

@@ -74,6 +74,14 @@ def test_a_first_load_that_fails_by_itself_is_not_tried_again() -> None:
     assert "signal SIGABRT (GGML_ASSERT(n > 0) failed)" in error.message
 
 
+def test_a_device_that_was_lost_is_named_as_the_cause() -> None:
+    words = "  what():  vk::Queue::submit: ErrorDeviceLost"
+
+    how = death(0, status=-signal.SIGABRT, last_words=words).how
+
+    assert how == f"its device was lost (signal SIGABRT: {words.strip()})"
+
+
 def test_a_first_load_that_is_killed_from_outside_is_tried_again() -> None:
     assert CrashRecord("nano").died(death(0, status=-signal.SIGKILL, was_ready=False)) is None
 

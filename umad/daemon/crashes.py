@@ -21,6 +21,8 @@ from umad.protocol.link import Fatal
 CRASHES = 3
 CRASH_WINDOW_NS = 60 * 10**9
 FROM_OUTSIDE = (-signal.SIGKILL, -signal.SIGTERM)
+# What ggml's backend for Vulkan says last: an exception ends the process, and nothing catches it.
+_DEVICE_LOST = "ErrorDeviceLost"
 # llama.cpp is compiled for the processor it is built on, so a copy from elsewhere may not run.
 _OTHER_BUILD = (
     "llama.cpp uses an instruction that does not work on this machine; build it here: pip install "
@@ -48,6 +50,9 @@ class Death:
         if self.fatal is not None:
             return self.fatal.message
         how = _status_in_words(self.status)
+        if _DEVICE_LOST in self.last_words:
+            # As after a driver's reset. The next process opens the device anew.
+            return f"its device was lost ({how}: {self.last_words.strip()})"
         if self.last_words:
             how = f"{how} ({self.last_words})"
         return f"{how}: {_OTHER_BUILD}" if self.status == -signal.SIGILL else how
