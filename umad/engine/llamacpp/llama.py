@@ -130,7 +130,7 @@ class Model(LlamaVocab):
         params.load_mode = load_mode(mmap=mmap and weights, mlock=mlock and weights)
         params.use_extra_bufts = repack
         # llama.cpp reads these lists while it opens the model, and not later.
-        lists = device_list(libggml, device), placement and overrides(libggml, placement)
+        lists: Any = device_list(libggml, device), placement and overrides(libggml, placement)
         devices, places = (ctypes.cast(one, ctypes.c_void_p) for one in lists)
         params.devices, params.tensor_buft_overrides = devices, places
         params.vocab_only = vocab_only
