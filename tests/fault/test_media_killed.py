@@ -1,5 +1,5 @@
 """`kill -9` of the engine while it answers about images and sounds: every token comes, and the
-same.
+same, drawn from the same logits.
 """
 
 import asyncio
@@ -7,11 +7,16 @@ import os
 import signal
 from pathlib import Path
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from tests.live import LiveDaemon, Stream, collect, greedy, live_daemon
 from tests.media_families import NAMES, arguments, asking, file_for
+from umad.client.logits import LogitsRow, read_logits_async
+from umad.content import MediaFile
 from umad.request import GenerateRequest
+from umad.service import Tokens
 
 N_TOKENS = 64
 AFTER = ("\n    return", "\n    yield 1 +", "\n    pass  #")
@@ -62,3 +67,61 @@ def test_answers_about_media_outlive_their_engine_token_for_token(
     assert [stream.ids for stream in broken] == [stream.ids for stream in calm]
     assert [stream.text for stream in broken] == [stream.text for stream in calm]
     assert calm[0].ids != calm[2].ids, "or the file would not matter"
+
+
+N_READ, KILLED_AT = 16, 6
+# As in tests/engine/test_media_steps.py: another number of rows in a step rounds otherwise.
+WITHIN = 0.05
+
+
+Read = tuple[list[int], NDArray[np.float32]]
+
+
+async def read_all(daemon: LiveDaemon, file: MediaFile, *, kill: bool) -> Read:
+    """The tokens of an answer about a file, and the logits that each was drawn from: float32
+    (N_READ, n_vocab). Its client chooses the tokens, so an engine that is killed has computed
+    exactly the rows up to KILLED_AT, and the last of them comes again from the next engine."""
+    request = asking(file, AFTER[0], N_READ, logits="choose")
+    ids: list[int] = []
+    rows: list[NDArray[np.float32]] = []
+    async with daemon.client() as client:
+        async for item in read_logits_async(client, request):
+            if isinstance(item, Tokens):
+                ids += item.ids
+            if not isinstance(item, LogitsRow):
+                continue
+            assert item.position == len(rows)
+            if kill and item.position == KILLED_AT:
+                kill = False
+                (engine,) = daemon.engines()
+                os.kill(engine.pid, signal.SIGKILL)
+                continue
+            rows.append(item.values.copy())
+            item.choose(int(rows[-1].argmax()))
+    return ids, np.stack(rows)
+
+
+@pytest.mark.parametrize("family", NAMES)
+@pytest.mark.timeout(400)
+def test_an_answer_that_outlives_its_engine_has_the_logits_of_an_undisturbed_one(
+    family: str, short_tmp_path: Path
+) -> None:
+    served = (*arguments(short_tmp_path, family), "--threads", "2")
+
+    def read(daemon: LiveDaemon, seed: int, *, kill: bool = False) -> Read:
+        reading = read_all(daemon, file_for(family, seed), kill=kill)
+        return asyncio.run(asyncio.wait_for(reading, 150))
+
+    with live_daemon(short_tmp_path, *served) as daemon:
+        calm_ids, calm = read(daemon, 1)
+        _, other = read(daemon, 2)
+    with live_daemon(short_tmp_path, *served) as daemon:
+        ids, broken = read(daemon, 1, kill=True)
+        restarts = daemon.restarts()
+
+    assert restarts == 1
+    assert len(ids) == N_READ
+    assert ids == calm_ids
+    # The row of the death, which was computed with the rest of the prompt, is one of them.
+    assert np.abs(broken - calm).max() < WITHIN
+    assert np.abs(other[0] - calm[0]).max() > 2 * WITHIN, "or the file would not matter"
