@@ -11,22 +11,22 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-_ROOT = Path("/sys/fs/cgroup")
 # Short beside a step: a group that has used its part waits for the rest of a period.
 _PERIOD_US = 5_000
 
 
 @contextmanager
-def share(name: str, cores: float) -> Iterator[tuple[str, ...]]:
+def share(name: str, cores: float, *, root: Path = Path("/")) -> Iterator[tuple[str, ...]]:
     """Words before a command whose share it is. Its process id stays the command's.
 
-    Raises OSError where control groups cannot be made.
+    Raises OSError where control groups cannot be made. root: "/" except in tests.
     """
     quota_us = round(_PERIOD_US * cores)
-    folder = _own() / f"umad-team-{os.getpid()}-{name}"
+    parent, is_second = _own(root)
+    folder = parent / f"umad-team-{os.getpid()}-{name}"
     folder.mkdir()
     try:
-        if (folder / "cpu.max").exists():
+        if is_second:
             (folder / "cpu.max").write_text(f"{quota_us} {_PERIOD_US}\n")
         else:
             (folder / "cpu.cfs_period_us").write_text(f"{_PERIOD_US}\n")
@@ -37,13 +37,15 @@ def share(name: str, cores: float) -> Iterator[tuple[str, ...]]:
         folder.rmdir()
 
 
-def _own() -> Path:
-    """The group of this process, so that its weight holds for its shares, too."""
-    lines = Path("/proc/self/cgroup").read_text().splitlines()
-    of = {names: path for _, names, path in (line.split(":", 2) for line in lines)}
+def _own(root: Path) -> tuple[Path, bool]:
+    """The group of this process, so that its weight holds for its shares, too; and whether it is of
+    version 2."""
+    groups = root / "sys/fs/cgroup"
+    lines = (root / "proc/self/cgroup").read_text().splitlines()
+    of = {names: path for _, names, path in (one.split(":", 2) for one in lines if one)}
     for names, path in of.items():
         if "cpu" in names.split(","):  # version 1
-            return _ROOT / names / path.lstrip("/")
+            return groups / names / path.lstrip("/"), False
     # Version 2: a group that has processes cannot have parts that share cores. The root can.
-    (_ROOT / "cgroup.subtree_control").write_text("+cpu\n")
-    return _ROOT
+    (groups / "cgroup.subtree_control").write_text("+cpu\n")
+    return groups, True
