@@ -91,6 +91,8 @@ class ModelAdmin:
     places: dict[str, int] = field(default_factory=dict)
     open_requests: dict[Spot, int] = field(default_factory=dict)
     down: set[Spot] = field(default_factory=set)
+    # Answers, and how long they took to begin on average.
+    answers: dict[Spot, tuple[int, int]] = field(default_factory=dict)
     # "there", "slow" (it answers nothing in time) or "gone".
     state: str = "there"
     told: list[str] = field(default_factory=list)
@@ -138,10 +140,11 @@ class ModelAdmin:
     def _work(self) -> str:
         rows = "".join(
             f"{spot[0]},{spot[1]},0,{self.open_requests.get(spot, 0)},9,0,0,"
-            f"{'DOWN' if spot in self.down else 'UP'},2\n"
+            f"{'DOWN' if spot in self.down else 'UP'},2,"
+            f"{','.join(map(str, self.answers.get(spot, (0, 0))))}\n"
             for spot in self.haproxy.servers
         )
-        return f"# pxname,svname,qcur,scur,stot,econ,eresp,status,type\n{rows}"
+        return f"# pxname,svname,qcur,scur,stot,econ,eresp,status,type,req_tot,rtime\n{rows}"
 
 
 def _state_line(one: PoolServer) -> str:

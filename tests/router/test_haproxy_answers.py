@@ -31,12 +31,12 @@ TABLE = (
     f"0x55f8c35240b0: key={KEY[::-1]} use=0 exp=12 shard=0 server_id=1 server_key=-\n\n"
 )
 STAT = (
-    "# pxname,svname,qcur,scur,stot,econ,eresp,status,type,\n"
-    "front,FRONTEND,,0,2,,,OPEN,0,\n"
-    "all,a,1,2,30,4,5,UP 1/3,2,\n"
-    "all,b,0,0,0,0,0,DOWN 1/2,2,\n"
-    "all,c,0,0,0,0,0,DRAIN,2,\n"
-    "all,BACKEND,0,0,30,4,5,UP,1,\n\n"
+    "# pxname,svname,qcur,scur,stot,econ,eresp,status,type,req_tot,rtime,\n"
+    "front,FRONTEND,,0,2,,,OPEN,0,,,\n"
+    "all,a,1,2,30,4,5,UP 1/3,2,28,504,\n"
+    "all,b,0,0,0,0,0,DOWN 1/2,2,0,0,\n"
+    "all,c,0,0,0,0,0,DRAIN,2,0,0,\n"
+    "all,BACKEND,0,0,30,4,5,UP,1,28,504,\n\n"
 )
 
 

@@ -34,7 +34,7 @@ from umad.router.haproxy.answers import (
 )
 from umad.router.members import Member
 from umad.router.moves import crowded_nodes, leaving_sessions
-from umad.router.policy import Fleet, PolicySettings
+from umad.router.policy import AnswerTimes, Fleet, PolicySettings
 from umad.router.pools import (
     ALL,
     WantedServer,
@@ -94,6 +94,7 @@ class RouterService:
         self._is_new = True
         # What HAProxy saw of each node when it was asked last: requests, and those that failed.
         self._seen: dict[str, tuple[int, int]] = {}
+        self._times: dict[str, AnswerTimes] = {}
         self._leaving_since_ns: dict[tuple[str, str], int] = {}
         self._begun_ns: int | None = None
         self._pause_ns = _FIRST_PAUSE_NS
@@ -157,6 +158,7 @@ class RouterService:
                 del self._members[name]
                 self._heard.pop(name, None)
                 self._seen.pop(name, None)
+                self._times.pop(name, None)
                 self._asked_ns.pop(name, None)
                 self._told.discard(name)
                 log.info("node left name=%s number=%d", name, old.number)
@@ -258,6 +260,10 @@ class RouterService:
             if sent > old_sent and failed >= old_failed:
                 late = min(failed - old_failed, sent - old_sent)
                 self._fleet.witnessed(name, late=late, of=sent - old_sent, now_ns=now_ns)
+            times = self._times.setdefault(name, AnswerTimes())
+            took_ms = times.seen({one.pool: (one.answers, one.answer_ms) for one in rows})
+            if took_ms is not None:
+                self._fleet.timed(name, took_ms, now_ns)
             if any(one.pool == ALL and one.is_down for one in rows):
                 self._fleet.failed(name, now_ns)
 
@@ -337,6 +343,7 @@ class RouterService:
             self._pause_ns = min(2 * self._pause_ns, _MOST_PAUSE_NS)
         self._begun_ns = now_ns
         self._seen.clear()
+        self._times.clear()
         try:
             await self._around.begin(tuple(self._members.values()))
         except UmadError as error:

@@ -9,7 +9,7 @@ from umad.router.members import Member
 from umad.router.policy import Fleet
 from umad.router.policy.health import Health
 from umad.router.seams import Heard
-from umad.units import NS_PER_S
+from umad.units import MS_PER_S, NS_PER_S
 
 
 def told_of_fleet(
@@ -37,6 +37,9 @@ def told_of_fleet(
                 "narrowest": headroom.narrowest if has_told else None,
                 "narrowest_room": round(headroom.least, 3) if has_told else None,
                 "trust": round(node.trust, 3),
+                "slow": node.is_slow,
+                "answer_ms": _rounded(node.answer_ms),
+                "usual_answer_ms": _rounded(node.usual_ms),
                 "open_requests": node.counted,
                 "scorecard_age_s": (
                     round((now_ns - node.reported_ns) / NS_PER_S, 1) if has_told else None
@@ -72,6 +75,9 @@ def joining_row(member: Member) -> dict[str, Any]:
         "narrowest": None,
         "narrowest_room": None,
         "trust": 1.0,
+        "slow": False,
+        "answer_ms": None,
+        "usual_answer_ms": None,
         "open_requests": None,
         "scorecard_age_s": None,
         "models": [],
@@ -108,5 +114,18 @@ def why(place: Place | None, fleet: Mapping[str, Any], *, ttl_s: int) -> str:
         f"old; new sessions come with a weight of {node['weight']} of 256."
     )
     if node["trust"] < 1:
-        told.append(f"It is doubted: its answers failed, and {node['trust']:.0%} of it counts.")
+        told.append(f"It is doubted: {_why_doubted(node)}, and {node['trust']:.0%} of it counts.")
     return " ".join(told)
+
+
+def _why_doubted(node: Mapping[str, Any]) -> str:
+    if not node["slow"]:
+        return "its answers failed or were late"
+    return (
+        f"its answers began after {node['answer_ms'] / MS_PER_S:.1f} s, where by its claims "
+        f"{node['usual_answer_ms'] / MS_PER_S:.1f} s would be usual"
+    )
+
+
+def _rounded(value: float | None) -> int | None:
+    return None if value is None else round(value)

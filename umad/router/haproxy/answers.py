@@ -58,6 +58,9 @@ class ServerWork:
     sent: int
     failed_connections: int
     failed_answers: int
+    # Answers that came, and how long they took to begin on average, of the last some hundred.
+    answers: int
+    answer_ms: int
     # Its check says so. A server whose check has not ended yet is not.
     is_down: bool
 
@@ -143,6 +146,8 @@ def work_of(answer: str) -> tuple[ServerWork, ...]:
                 sent=_whole(row, "stot", line),
                 failed_connections=_whole(row, "econ", line),
                 failed_answers=_whole(row, "eresp", line),
+                answers=_whole(row, "req_tot", line),
+                answer_ms=_whole(row, "rtime", line),
                 # "DOWN", and "DOWN 1/2" where it is coming back. "UP 1/3" is going down, and up.
                 is_down=_text(row, "status", line).startswith("DOWN"),
             )

@@ -7,6 +7,7 @@
     gauges         the same from the gauges of vLLM, SGLang and llama-server
     headroom       the room that a reading leaves: the least of four parts
     health         the states of a node, as a table
+    answer_times   AnswerTimes: how long a node's latest answers took to begin, as HAProxy saw it
     node           Node: one member of the fleet, and how its weight follows its readings
     fleet          Fleet: members join, report, drain, fail, come back and leave; pools of models
     weighted_draw  draws one of many by weight
@@ -32,6 +33,7 @@ The state is of a fixed size: nodes, models, and sessions have limits.
 Owner: the caller's thread. Nothing here locks, reads a clock or opens a socket.
 """
 
+from umad.router.policy.answer_times import AnswerTimes
 from umad.router.policy.fleet import Fleet
 from umad.router.policy.headroom import Headroom, headroom_of
 from umad.router.policy.placement import Placement, Reason, Unplaced
@@ -41,6 +43,7 @@ from umad.router.policy.session_key import Asked, session_key
 from umad.router.policy.settings import PolicySettings
 
 __all__ = [
+    "AnswerTimes",
     "Asked",
     "Fleet",
     "Headroom",

@@ -1,7 +1,7 @@
 """Keeps the members of a fleet, and draws among those that have a model. Pure.
 
     join  reported  failed  drain  leave    what happens to nodes
-    counted  witnessed                      what the router sees of them
+    counted  witnessed  timed               what the router sees of them
     tick                                    what time alone changes: called every second
     draw                                    nodes for a newcomer, by weight
     weights                                 what HAProxy gets, for one model's servers
@@ -15,6 +15,7 @@ Owner: the caller's thread.
 import random
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from statistics import median
 
 from umad.errors import BadRequest
 from umad.router.policy.health import Health
@@ -27,6 +28,8 @@ from umad.router.policy.weighted_draw import WeightedDraw
 _MOST_NUMBER = (1 << 31) - 1
 # Of 256, for a node of full size; below it a node counts as full.
 _LEAST_ROOM = 8
+# So many others are compared with a node: enough for a median, and few for each look.
+_COMPARED = 32
 # Steps of the weights of full nodes: few, so that they seldom change.
 _PACES = 8
 
@@ -137,6 +140,20 @@ class Fleet:
         self._late, self._answers = others_late + node.late, others + node.answers
         self._put(node, node.settled_weight(now_ns, rises=False))
 
+    def timed(self, name: str, took_ms: float, now_ns: int) -> None:
+        """How long the latest answers of a node took to begin, as the router saw it. They are
+        compared with what others took lately, as much longer as this node says that its tokens
+        take: an honest slow machine is as slow as it says."""
+        node = self.node(name)
+        others = [
+            one for one in self._by_name.values() if one is not node and one.answer_ms is not None
+        ]
+        if len(others) > _COMPARED:
+            others = self._rng.sample(others, _COMPARED)
+        expected = [(one.answer_ms or 0.0) * _longer(node, one) for one in others]
+        node.timed(took_ms, median(expected) if expected else None, now_ns)
+        self._put(node, node.settled_weight(now_ns, rises=False))
+
     def failed(self, name: str, now_ns: int) -> None:
         """A connection to a node failed, or its health check: nobody is placed there."""
         node = self.node(name)
@@ -152,6 +169,7 @@ class Fleet:
     def tick(self, now_ns: int) -> None:
         """Lower the weights of nodes whose scorecards grow old. Every second is often enough."""
         for node in self._by_name.values():
+            node.forget_times(now_ns)
             if node.health is Health.UP:
                 if now_ns - node.reported_ns > self._settings.silent_ns:
                     node.fell_silent()
@@ -305,3 +323,14 @@ def _by_pace(nodes: Sequence[Node]) -> dict[str, int]:
         node.name: max(1, round(_PACES * node.size * node.pace)) if 2 * node.pace >= best else 0
         for node in nodes
     }
+
+
+def _longer(node: Node, other: Node) -> float:
+    """How many times as long as another one's a node's answers take, by what both claim of a model
+    that both have; else by their sizes."""
+    shared = [
+        ms / other.claimed_ms[model]
+        for model, ms in node.claimed_ms.items()
+        if other.claimed_ms.get(model)
+    ]
+    return sum(shared) / len(shared) if shared else other.size / node.size

@@ -35,6 +35,11 @@ _LEAST_ANSWERS = 8
 _DEVIATIONS = 3.0
 _STILL_COUNTS = 0.95
 _CLAIMS_ROOM = 0.25
+# A node is slow whose answers begin so many times later than those of others would by its own
+# claims, and so much later, in so many looks one after another. It is so until it is less than so
+# many times later: prompts and answers differ from node to node, and that is no lie.
+_SLOW_TIMES, _SLOW_BY_MS, _SLOW_LOOKS = 4.0, 1000.0, 2
+_NOT_SLOW_TIMES = 2.0
 _LEAST_TRUST = 1 / 16
 _TRUST_RISE = 1 / 16
 # With a scorecard each five seconds, by a tenth in an hour of work.
@@ -76,6 +81,15 @@ class Node:
     # Answers that the router saw, and those of them that were late; old ones count less.
     answers: float = 0.0
     late: float = 0.0
+    # How long its answers took to begin at the router's last look, when that was, and how long
+    # those of others would take by what this node claims; None where nobody can tell.
+    answer_ms: float | None = None
+    answered_ns: int = 0
+    usual_ms: float | None = None
+    # Looks in a row at which it was slow.
+    slow_looks: int = 0
+    # By model: the time of a token that it claimed last.
+    claimed_ms: dict[str, float] = field(default_factory=dict)
     # Sessions that may still leave it before its next scorecard.
     moves_left: int = 0
     # Requests that are open there as the router counts them; None where nobody counts.
@@ -106,6 +120,9 @@ class Node:
         said = reading.running + reading.waiting
         self._of_others = max(0, said - (self.counted or 0))
         self._learn_light(reading)
+        self.claimed_ms = {
+            model: ms for model, ms in self.claimed_ms.items() if model in reading.loaded
+        } | dict(reading.token_ms_of)
         self.reading, self.reported_ns = reading, now_ns
         self.headroom = headroom_of(reading, self._light_ms)
         if self.headroom.least > 0:
@@ -154,9 +171,36 @@ class Node:
             self.answers < _LEAST_ANSWERS
             or self.late - expected <= _DEVIATIONS * math.sqrt(expected)
         )
-        if is_chance or late <= allowed * of:
+        if not (is_chance or late <= allowed * of):
+            self._doubt()
+        elif not self.is_slow:
             self.trust = min(1.0, self.trust + _TRUST_RISE)
-        elif self.headroom.least > _CLAIMS_ROOM:
+
+    def timed(self, took_ms: float, usual_ms: float | None, now_ns: int) -> None:
+        """The router looked at how long its answers take to begin.
+
+        A node that says that it has room, and is slow in several looks, is doubted with each.
+        usual_ms: what the other nodes would take by this one's claims; None where there are none.
+        """
+        self.answer_ms, self.usual_ms, self.answered_ns = took_ms, usual_ms, now_ns
+        if usual_ms is None:
+            self.slow_looks = 0
+        elif took_ms > _SLOW_TIMES * usual_ms and took_ms > usual_ms + _SLOW_BY_MS:
+            self.slow_looks = min(_SLOW_LOOKS, self.slow_looks + 1)
+            if self.is_slow:
+                self._doubt()
+        elif took_ms < _NOT_SLOW_TIMES * usual_ms or took_ms < usual_ms + _SLOW_BY_MS / 2:
+            self.slow_looks = 0
+
+    def forget_times(self, now_ns: int) -> None:
+        """What was seen long ago says nothing of today: a node that gets nobody must not be slow
+        for ever."""
+        if self.answer_ms is not None and now_ns - self.answered_ns > self.settings.forgiven_ns:
+            self.answer_ms, self.slow_looks = None, 0
+            self.trust = min(1.0, self.trust + _TRUST_RISE)
+
+    def _doubt(self) -> None:
+        if self.headroom.least > _CLAIMS_ROOM:
             self.trust = max(_LEAST_TRUST, self.trust / 2)
 
     def opened(self, count: int) -> None:
@@ -171,6 +215,11 @@ class Node:
         self._uncounted += 1
 
     # -- what follows -------------------------------------------------------------------------
+
+    @property
+    def is_slow(self) -> bool:
+        """Whether its answers begin later than it claims, by what the router sees."""
+        return self.slow_looks >= _SLOW_LOOKS
 
     @property
     def takes_new(self) -> bool:
