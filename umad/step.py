@@ -371,7 +371,7 @@ class StepResult:
     media_ms: float = 0.0
     # The encoding that the plan gave time to is over, well or badly.
     is_encoded: bool = False
-    # Another engine computed meanwhile, so the step may have taken longer than alone.
+    # Another engine or an encoder computed meanwhile, so the step may have taken longer than alone.
     crowded: bool = False
 
 

@@ -8,10 +8,16 @@ import pytest
 
 from tests.engine.media_context import AFTER, BEFORE, by_helper, context_for
 from tests.engine.media_loop import MediaLoop, same
-from tests.engine.projector_files import FAMILIES, image, write_gemma3, write_mrope_text
+from tests.engine.projector_files import (
+    FAMILIES,
+    image,
+    write_gemma3,
+    write_mrope_text,
+    write_qwen2vl,
+)
 from umad import nano
 from umad.engine.llamacpp import llama
-from umad.engine.llamacpp.projector import ProjectorOptions, loaded
+from umad.engine.llamacpp.projector import Projector, ProjectorOptions, loaded
 from umad.errors import BadRequest
 from umad.request import BACKGROUND
 from umad.step import StepPlan
@@ -153,24 +159,35 @@ def test_a_request_that_is_taken_up_again_goes_on_as_it_would_have(
     again.close()
 
 
-def test_a_cancelled_request_leaves_its_encoder_to_end_and_its_rows_to_the_next(
-    tmp_path: Path,
+@pytest.mark.parametrize("asked_by_another", [False, True])
+def test_a_cancelled_request_ends_its_encoder_unless_another_one_waits_for_the_same_rows(
+    tmp_path: Path, asked_by_another: bool
 ) -> None:
-    loop = loop_of(tmp_path, "qwen2vl")
-    medium = image(560, 560)
-    loop.submit(1, BEFORE, medium, AFTER)
-    while loop.step().encode is None:
+    # An encoder of many turns.
+    projector = write_qwen2vl(tmp_path / "mmproj.gguf", layers=16)
+    loop = MediaLoop(write_mrope_text(tmp_path / "text.gguf"), projector)
+    assert isinstance(loop.encoder, Projector)
+    gate, medium = loop.encoder._gate, image(560, 560)
+    loop.answer(1, BEFORE, image(560, 560, seed=6), AFTER, n_new=2)
+    n_nodes = gate.n_asked
+    loop.submit(2, BEFORE, medium, AFTER, n_new=2)
+    if asked_by_another:
+        loop.submit(3, BEFORE, medium, AFTER, n_new=2)
+    gate.most_stride = 1
+    while loop.step().encode is None or not gate.n_asked:
         pass
 
-    loop.cancel(1)
-    loop.run()
-    n_encoded = loop.n_encoded
-    loop.submit(2, BEFORE, medium, AFTER, n_new=2)
+    loop.cancel(2)
     loop.run()
 
-    assert n_encoded == loop.n_encoded == 1
-    assert len(loop.ids[2]) == 2
-    assert not loop.ids[1]
+    n_ended, n_encoded = gate.n_asked, loop.n_encoded
+    again = loop.answer(4, BEFORE, medium, AFTER, n_new=2)
+    assert (n_ended < n_nodes) is not asked_by_another
+    assert n_encoded == 1 + asked_by_another
+    assert loop.n_encoded == 2
+    assert len(again) == 2
+    assert not loop.ids[2]
+    assert len(loop.ids.get(3, ())) == 2 * asked_by_another
     loop.close()
 
 

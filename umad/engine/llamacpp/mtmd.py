@@ -35,8 +35,8 @@ _APART = 1000
 PLACES = 4  # dimensions of a position under M-RoPE
 _looked_at: list[Any] = []
 
-# Asks whether a node is to be shown; shows it.
-Watcher = tuple[Callable[[], bool], Callable[[], None]]
+# Asks whether a node is to be shown; shows it, and says whether more is to be computed.
+Watcher = tuple[Callable[[], bool], Callable[[], bool]]
 
 
 def library() -> Any:
@@ -150,7 +150,8 @@ class Mtmd:
             lib.mtmd_bitmap_free(bitmap)
 
     def encode(self, chunk: Chunk) -> NDArray[np.float32]:
-        """float32 (n_rows, width): a copy. Releases the GIL. Raises `LlamaError`."""
+        """float32 (n_rows, width): a copy. Releases the GIL. Raises `LlamaError`. Where the watcher
+        wanted no more, the library says nothing of it, and these are no rows."""
         llama.TAP.errors.clear()
         if self._lib.mtmd_encode_chunk(self._handle, chunk.handle):
             raise llama.LlamaError(llama.TAP.reason())
@@ -208,10 +209,7 @@ def _callback(params: Any, watcher: Watcher) -> Any:
     wants, passes = watcher
 
     def on_node(_tensor: object, is_asked: bool, _data: object) -> bool:
-        if is_asked:
-            return wants()
-        passes()
-        return True
+        return wants() if is_asked else passes()
 
     kind = dict(params._fields_)["cb_eval"]
     return kind(on_node)

@@ -2,10 +2,10 @@
 
 The projector is loaded with the first medium, on the device of the model. An encoding runs on a
 thread of its own and computes only while the step thread gives it a turn (`EncodeGate`): the two
-never compute at once. Before that, pixels are made into what the encoder reads. That is one call,
-and nothing can hold it: 12 megapixels would delay a step by some tenths of a second. So it has a
-thread of its own on idle cores. A turn waits for it no longer than it would for the encoder, and
-steps go on meanwhile.
+compute at once only where one node of the encoder takes long. Before that, pixels are made into
+what the encoder reads. That is one call, and nothing can hold it: 12 megapixels would delay a step
+by some tenths of a second. So it has a thread of its own on idle cores. A turn waits for it no
+longer than it would for the encoder, and steps go on meanwhile.
 
 Not: which rows are kept (`umad.engine.media.rows`), or when a turn comes (the scheduler). Owner:
 the step thread; `layout` may be called on any thread.
@@ -260,9 +260,18 @@ class _Encoding:
         assert self._rows is not None
         return self._rows
 
+    @property
+    def computes(self) -> bool:
+        """Whether it computes beside steps; as `EncodeWork` says."""
+        return self._prepared.wait(0) and self._gate.computes
+
+    def stop(self, turn_ns: int) -> bool:
+        """End it; as `EncodeWork` says."""
+        return self._prepared.wait(turn_ns / NS_PER_S) and self._gate.stop(turn_ns)
+
     def close(self) -> None:
-        """Give it up, or give its memory back."""
-        self._gate.give_up()
+        """End it, and give its memory back."""
+        self._gate.stop()
         self._thread.join()
         is_last = self._rows is None or self._index == len(self._prepared.runs()) - 1
         self._owner.ended(self._prepared, is_last=is_last)
@@ -272,6 +281,8 @@ class _Encoding:
             runs = self._prepared.runs()
             self._gate.begin()
             rows = self._mtmd.encode(runs[self._index])
+            if self._gate.is_stopped:
+                return
             if not np.isfinite(rows).all():
                 raise LlamaError("its rows have numbers that are none")
             self._rows = rows

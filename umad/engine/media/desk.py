@@ -80,6 +80,8 @@ class _Work:
     key: RowKey
     n_rows: int
     kind: str
+    # Nobody wanted its rows any more, so it is being ended.
+    is_ending: bool = False
 
 
 class MediaDesk:
@@ -109,7 +111,8 @@ class MediaDesk:
             self._runs[rid] = tuple(runs)
 
     def leave(self, rid: int) -> None:
-        """A request has ended. An encoding that runs for it goes on."""
+        """A request has ended. An encoding that runs for it is ended at its next turn, unless
+        another request waits for the same rows."""
         for run in range(len(self._runs.pop(rid, ()))):
             self._let_go(rid, run)
 
@@ -125,6 +128,11 @@ class MediaDesk:
             encoded=self._n_encoded, reused=self.cache.hits, encode_ns=self._encode_ns
         )
 
+    @property
+    def computes(self) -> bool:
+        """Whether an encoder computes beside steps: a part of its work takes long."""
+        return self._work is not None and self._work.work.computes
+
     def encode(self, turn: EncodeTurn) -> Turned:
         """Give the encoder its turn."""
         turned = self._turned(turn)
@@ -137,9 +145,11 @@ class MediaDesk:
             if self._work is None and not self._begin(turn):
                 return Turned(ns=self._now_ns() - began_ns)
             assert self._work is not None
-            is_done = self._work.work.go_on(int(turn.ms * NS_PER_MS))
-            if is_done:
-                self._keep(turn, self._work)
+            work, turn_ns = self._work, int(turn.ms * NS_PER_MS)
+            work.is_ending = work.is_ending or not self._is_wanted(work.key)
+            is_done = work.work.stop(turn_ns) if work.is_ending else work.work.go_on(turn_ns)
+            if is_done and not work.is_ending:
+                self._keep(turn, work)
         except UmadError as error:
             self._end()
             return Turned(ns=self._now_ns() - began_ns, is_done=True, error=error)
@@ -172,11 +182,15 @@ class MediaDesk:
             self._let_go(piece.rid, piece.run)
 
     def close(self) -> None:
-        """Give everything back. What is being encoded is encoded to its end first."""
+        """Give everything back. What is being encoded is ended."""
         self._end()
         self._decoders.shutdown(cancel_futures=True)
         if self._encoder is not None:
             self._encoder.close()
+
+    def _is_wanted(self, key: RowKey) -> bool:
+        """Whether a live request has this run."""
+        return any(run.key == key for runs in self._runs.values() for run in runs)
 
     def _begin(self, turn: EncodeTurn) -> bool:
         """Begin an encoding. False where its pixels are not there yet."""

@@ -26,11 +26,22 @@ class SizedMedium(Protocol):
 
 
 class EncodeWork(Protocol):
-    """The encoding of one run of a medium, which goes on only while `go_on` waits for it."""
+    """The encoding of one run of a medium, which goes on only while `go_on` waits for it, but for a
+    part of it that takes long."""
 
     def go_on(self, turn_ns: int) -> bool:
         """Compute for about so long; True once it is done. Step thread. Raises `BadRequest`
         where the rows of this medium cannot be computed."""
+        ...
+
+    @property
+    def computes(self) -> bool:
+        """Whether it computes now, between turns: a part of it takes long."""
+        ...
+
+    def stop(self, turn_ns: int) -> bool:
+        """End it before it is done, since nobody wants its rows: between two parts of it, and
+        within about so long. True once it has ended. Step thread."""
         ...
 
     def rows(self) -> Rows:
@@ -38,7 +49,7 @@ class EncodeWork(Protocol):
         ...
 
     def close(self) -> None:
-        """Give it up, or give its memory back. What runs is computed to its end first."""
+        """Give its memory back. An encoding that is not done ends between two parts of it."""
         ...
 
 

@@ -320,7 +320,7 @@ class StepLoop:
             embed_cut=embedded.was_cut,
             media_ms=(turned.ns + decoded.rows_ns) / NS_PER_MS,
             is_encoded=turned.is_done,
-            crowded=self._seat.ends(now_ns),
+            crowded=self._seat.ends(now_ns) or self._media.computes,
         )
         self._totals.cuts += embedded.was_cut + (decoded.outcome == "cut")
         if decoded.outcome == "cut":

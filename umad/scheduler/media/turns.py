@@ -7,8 +7,8 @@ for it was saved up. The encoder has turns in the same way; it is held between t
 image costs nobody more than its turns.
 
 Only the run that comes next is encoded: what a request shares with another one needs no rows. One
-encoder works at a time. It cannot be stopped, so it goes on after its request was cancelled, as
-background work, and its rows are kept for whoever asks again.
+encoder works at a time. After its request was cancelled it has one turn more, as background work,
+in which it is ended, or goes on for another request that waits for the same rows.
 
 Not: rows, and what is kept of them (`umad.engine.media`).
 Pure; owner: the step thread.
