@@ -59,6 +59,8 @@ class TeamNode:
     date: str = ""
     # It ends the connection of whoever wants an answer of a model.
     fails: bool = False
+    # So late is every answer of a model.
+    late_s: float = 0.0
     # Streams send their second half once it is set.
     gate: threading.Event = field(default_factory=threading.Event)
     # Paths that were asked, and the name that the caller's certificate is for.
@@ -105,6 +107,7 @@ def serving(node: TeamNode, certificate: Path, authority: Path) -> Iterator[Team
             if node.fails:
                 self.close_connection = True
                 return
+            threading.Event().wait(node.late_s)
             if not body.get("stream"):
                 self._say(json.dumps({"node": node.name}).encode())
                 return

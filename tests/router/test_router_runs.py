@@ -1,11 +1,13 @@
 """The router's own process before a real HAProxy and nodes with certificates. Needs haproxy and
 openssl."""
 
+import itertools
 import os
 import shutil
 import signal
 import tempfile
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -13,6 +15,8 @@ import pytest
 
 from tests.router.proxies import HAPROXY, OPENSSL, Authority
 from tests.router.team import TeamNode, TeamRouter, serving, team, until
+from umad.router.haproxy.answers import Place
+from umad.router.telling import why
 
 pytestmark = pytest.mark.skipif(
     HAPROXY is None or OPENSSL is None, reason="haproxy and openssl are not installed"
@@ -47,7 +51,7 @@ def house(authority: Authority, nodes: dict[str, TeamNode]) -> Iterator[TeamRout
 def router(house: TeamRouter, nodes: dict[str, TeamNode]) -> TeamRouter:
     """The same, with everything as it was at first."""
     for node in nodes.values():
-        node.kv_used, node.models, node.fails = 0.0, ("m",), False
+        node.kv_used, node.models, node.fails, node.late_s = 0.0, ("m",), False, 0.0
         node.gate.clear()
     for member in house.folder.members.members():
         if member.name not in ("a", "b"):
@@ -167,6 +171,33 @@ def test_a_node_of_another_authority_is_asked_nothing_and_gets_nothing(
     assert "certificate is refused" in router.fleet()["x"]["problem"]
     assert node.asked == []
     assert answered <= {"a", "b"}
+
+
+def test_a_node_that_calls_itself_idle_and_answers_late_is_doubted(
+    router: TeamRouter, nodes: dict[str, TeamNode]
+) -> None:
+    router.folder.members.add("c", host="127.0.0.1", port=nodes["c"].port)
+    until(lambda: _weights(router).get("c", 0) > 100, "the new node has weight")
+    nodes["c"].late_s = 1.5
+    names = (f"late-s{n}" for n in itertools.count())
+
+    with ThreadPoolExecutor(24) as crowd:
+
+        def is_slow() -> bool:
+            list(crowd.map(router.post, itertools.islice(names, 48)))
+            return bool(router.fleet()["c"]["slow"])
+
+        until(is_slow, "its answers are found to be late")
+    until(lambda: _weights(router)["c"] < _weights(router)["a"] / 2, "it gets less")
+
+    told = router.fleet()["c"]
+    assert told["narrowest_room"] == 1.0, "it says that it is idle"
+    assert told["answer_ms"] > 1000 + told["usual_answer_ms"]
+    assert [router.fleet()[name]["trust"] for name in "ab"] == [1.0, 1.0]
+    place = Place(key="k", number=told["number"], expires_ms=0)
+    assert "It is doubted: its answers began after 1." in why(
+        place, {"nodes": list(router.fleet().values())}, ttl_s=60
+    )
 
 
 def test_a_node_that_calls_itself_idle_and_answers_nobody_is_doubted(
