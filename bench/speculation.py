@@ -9,6 +9,9 @@ cells in the pool, which is not always the same. The time is that from the first
 What rows cost the bare library bounds what guesses can bring, so that is measured first: with `k`
 guesses that all hold, a step of k + 1 rows brings k + 1 tokens.
 
+With `--draft MODEL` a second daemon guesses with a draft model, too; its answers are one more turn
+and two more columns. Without it the first daemon's guesses come from the text alone.
+
 A beginning of the file that stands in the prompt makes nearly any model copy the rest of it: that
 is the edit. Random weights copy nothing; `--model nano-0.5b` is nano in the measures of a 0.5B.
 The bare answer to the JSON prompt has no grammar and no end. Not: quality, or a crowd.
@@ -16,6 +19,7 @@ The bare answer to the JSON prompt has no grammar and no end. Not: quality, or a
 
 import argparse
 import asyncio
+import contextlib
 import dataclasses
 import json
 import statistics
@@ -64,8 +68,8 @@ _SCHEMA: Mapping[str, Any] = {
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Pair:
-    """Milliseconds for each token of one answer: with guesses, without, without again, and by the
-    bare library. n_steps: that brought the tokens of the one with guesses."""
+    """Milliseconds for each token of one answer: with guesses, without, without again, by the bare
+    library, and with a draft model. n_steps: that brought the tokens of the one with guesses."""
 
     kind: str
     plain_ms: float
@@ -77,6 +81,15 @@ class Pair:
     # The text is the same with guesses as without, and the same without again.
     is_same: bool
     is_steady: bool
+    # 0 where no draft was asked for; then so many steps, and whether the text is the same.
+    drafted_ms: float = 0.0
+    n_drafted_steps: int = 0
+    is_drafted_same: bool = True
+
+    @property
+    def drafted_ratio(self) -> float:
+        """The pace with a draft over that without guesses."""
+        return (self.plain_ms + self.again_ms) / (2 * self.drafted_ms)
 
     @property
     def ratio(self) -> float:
@@ -173,23 +186,37 @@ async def _answered(client: AsyncClient, request: GenerateRequest) -> Answer:
 
 
 async def _pair(
-    client: AsyncClient, bare: BareLoop, kind: str, request: GenerateRequest, turn: int
+    client: AsyncClient,
+    bare: BareLoop,
+    kind: str,
+    request: GenerateRequest,
+    turn: int,
+    drafting: AsyncClient | None,
 ) -> Pair:
     plain = dataclasses.replace(request, speculate=False)
     # The prompt is read before any of them is measured.
     first = dataclasses.replace(plain.sampling, max_tokens=1)
-    await _answered(client, dataclasses.replace(plain, sampling=first))
+    for one in (client, drafting):
+        if one is not None:
+            await _answered(one, dataclasses.replace(plain, sampling=first))
     prompt = await client.tokenize(request.prompt or "")
     n_tokens = request.sampling.max_tokens or 1
     found: dict[int, Answer] = {}
     bare_ms = 0.0
-    for at in range(turn, turn + 4):
-        if at % 4 == 3:
+    drafted: Answer | None = None
+    n_turns = 4 if drafting is None else 5
+    for at in [(turn + more) % n_turns for more in range(n_turns)]:
+        if at == 3:
             bare_ms = await asyncio.to_thread(bare.answer_ms, prompt, n_tokens)
+        elif at == 4 and drafting is not None:
+            drafted = await _answered(drafting, request)
         else:
-            found[at % 4] = await _answered(client, (request, plain, plain)[at % 4])
+            found[at] = await _answered(client, (request, plain, plain)[at])
     guessed, once, again = (found[at] for at in range(3))
     return Pair(
+        drafted_ms=0.0 if drafted is None else drafted.ms,
+        n_drafted_steps=0 if drafted is None else drafted.n_steps,
+        is_drafted_same=drafted is None or drafted.ids == once.ids,
         kind=kind,
         plain_ms=once.ms,
         again_ms=again.ms,
@@ -203,16 +230,27 @@ async def _pair(
 
 
 async def measure(
-    path: str, bare: BareLoop, *, lines: int, tokens: int, repetitions: int
+    path: str,
+    bare: BareLoop,
+    *,
+    lines: int,
+    tokens: int,
+    repetitions: int,
+    draft_path: str | None = None,
 ) -> tuple[list[Pair], Mapping[str, Any]]:
-    """Pairs of all kinds, which take turns, and the scorecard afterwards."""
+    """Pairs of all kinds, which take turns, and the scorecard afterwards. draft_path: the socket of
+    a daemon that has a draft model; its scorecard is that of the second one."""
     pairs: list[Pair] = []
-    async with AsyncClient(path) as client:
+    async with contextlib.AsyncExitStack() as stack:
+        client = await stack.enter_async_context(AsyncClient(path))
+        drafting = None
+        if draft_path is not None:
+            drafting = await stack.enter_async_context(AsyncClient(draft_path))
         for turn in range(repetitions):
             for kind in KINDS:
                 request = request_of(kind, lines=lines, tokens=tokens, seed=turn + 1)
-                pairs.append(await _pair(client, bare, kind, request, turn))
-        return pairs, dict(await client.metrics())
+                pairs.append(await _pair(client, bare, kind, request, turn, drafting))
+        return pairs, dict(await (drafting or client).metrics())
 
 
 def spread(values: Sequence[float]) -> tuple[float, float, float]:
@@ -234,7 +272,9 @@ def table(pairs: Sequence[Pair]) -> Table:
     title = "tokens a second: bare, without and with guesses of next tokens"
     drawn = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
     columns = ("", "bare", "without", "again", "with", "÷ without", "÷ bare", "a step")
-    for name in (*columns, "other texts", "without guesses too"):
+    drafts = [pair for pair in pairs if pair.drafted_ms]
+    more = ("with a draft", "÷ without", "a step") if drafts else ()
+    for name in (*columns, "other texts", "without guesses too", *more):
         drawn.add_column(name, justify="right", no_wrap=True)
     for kind, over_plain in ratios(pairs).items():
         mine = [pair for pair in pairs if pair.kind == kind]
@@ -249,8 +289,18 @@ def table(pairs: Sequence[Pair]) -> Table:
             f"{a_step:.2f}",
             f"{sum(not pair.is_same for pair in mine)} of {len(mine)}",
             f"{sum(not pair.is_steady for pair in mine)} of {len(mine)}",
+            *_draft_columns(mine if drafts else ()),
         )
     return drawn
+
+
+def _draft_columns(pairs: Sequence[Pair]) -> list[str]:
+    if not pairs:
+        return []
+    pace = statistics.median([1000 / one.drafted_ms for one in pairs])
+    mid, low, high = spread([one.drafted_ratio for one in pairs])
+    a_step = sum(one.n_tokens for one in pairs) / sum(one.n_drafted_steps for one in pairs)
+    return [f"{pace:.1f}", f"{mid:.2f} ({low:.2f}-{high:.2f})", f"{a_step:.2f}"]
 
 
 def rows_table(depths: Mapping[int, Sequence[float]]) -> Table:
@@ -277,12 +327,18 @@ def run(options: argparse.Namespace, console: Console) -> None:
         umad_arguments=("--speculate", "--kv-type", options.kv_type),
     )
     bare = BareLoop(model, threads=options.threads, kv_type=options.kv_type)
-    target = UmadTarget(None, room)
+    target, with_draft = UmadTarget(None, room), None
+    if options.draft is not None:
+        draft = ("--draft", str(models.path(options.draft)))
+        arguments = (*room.umad_arguments, *draft)
+        with_draft = UmadTarget(None, dataclasses.replace(room, umad_arguments=arguments))
     try:
         with console.status("what rows cost"):
             depths = {depth: bare.rows_ms(depth) for depth in options.depths}
         console.print(rows_table(depths))
         target.start()
+        if with_draft is not None:
+            with_draft.start()
         precedence.include_children()
         with console.status("answering"):
             asked = measure(
@@ -291,10 +347,13 @@ def run(options: argparse.Namespace, console: Console) -> None:
                 lines=options.lines,
                 tokens=options.tokens,
                 repetitions=options.repetitions,
+                draft_path=None if with_draft is None else str(with_draft.socket_path),
             )
             pairs, card = asyncio.run(asked)
     finally:
         target.stop()
+        if with_draft is not None:
+            with_draft.stop()
         bare.close()
     found = ratios(pairs)
     console.print(table(pairs))
@@ -308,6 +367,11 @@ def run(options: argparse.Namespace, console: Console) -> None:
         "rows": [dataclasses.asdict(one) for one in pairs],
         "row_ms": row_ms,
     }
+    if with_draft is not None:
+        document["draft_ratios"] = {
+            kind: spread([pair.drafted_ratio for pair in pairs if pair.kind == kind])
+            for kind in found
+        }
     command.write(options, document)
     slower = [kind for kind, (median, _, _) in found.items() if median < options.least]
     if slower:
@@ -321,6 +385,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--tokens", type=command.positive, default=300, help="of each answer, at most")
     add("--repetitions", type=command.positive, default=5, help="of each pair")
     add("--least", type=float, default=LEAST_RATIO, help="times as fast that every kind must be")
+    add("--draft", metavar="MODEL", help="a draft model, such as nano for nano-0.5b")
     add("--kv-type", choices=("f16", "q8"), default="q8", help="of the cache")
     add("--depths", type=command.positive, nargs="*", default=[64, 3000], help="of the rows")
     return parser

@@ -130,8 +130,16 @@ class EngineSettings:
     # Guess next tokens from what a text says already, and verify several in one step where that is
     # quicker. Off until it is shown on real models that nobody is ever slower by it.
     speculate: bool = False
+    # A smaller model with the same vocabulary, which guesses where the text tells nothing: a path,
+    # a name, or "auto" for the smallest that is here. None for none. It turns `speculate` on.
+    draft: str | None = None
     # The backend that computes. "numpy" is a toy for tests of umad itself.
     backend: Literal["llamacpp", "numpy"] = "llamacpp"
+
+    @property
+    def guesses(self) -> bool:
+        """Whether next tokens are guessed."""
+        return self.speculate or self.draft is not None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -54,6 +54,8 @@ class MemoryEstimate:
     output_bytes: int = 0
     # The weights of a projector.
     projector_bytes: int = 0
+    # A draft model: weights, cells and all.
+    draft_bytes: int = 0
     # LoRA adapters that were named with the model.
     adapters_bytes: int = 0
     # The engine itself, and its vocabulary.
@@ -90,6 +92,7 @@ class MemoryEstimate:
         rows = (
             MemoryPart(name="weights", n_bytes=self.weights_bytes),
             MemoryPart(name="projector", n_bytes=self.projector_bytes),
+            MemoryPart(name="draft", n_bytes=self.draft_bytes, words="guesses next tokens"),
             MemoryPart(name="adapters", n_bytes=self.adapters_bytes),
             MemoryPart(
                 name="cells",
@@ -164,4 +167,11 @@ def engine_bytes(facts: Mapping[str, Any]) -> int:
     """
     kept = sum(int(facts.get(name) or 0) for name in ("size_bytes", "context_bytes", "park_bytes"))
     kept += int((facts.get("projector") or {}).get("size_bytes") or 0)
+    kept += draft_bytes(facts)
     return max(0, kept - int(facts.get("paged_bytes") or 0))
+
+
+def draft_bytes(facts: Mapping[str, Any]) -> int:
+    """The part of it that a draft model takes."""
+    draft = facts.get("draft") or {}
+    return sum(int(draft.get(name) or 0) for name in ("size_bytes", "context_bytes"))

@@ -12,6 +12,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from umad.draft_slices import DraftOrder
 from umad.embed_slices import EmbedPiece as EmbedPiece
 from umad.embed_slices import EmbedSlice as EmbedSlice
 from umad.media_slices import EncodeTurn, FoldedRun, RowSlice
@@ -239,6 +240,8 @@ class GuessSlice(NamedTuple):
     seq: int
     start: int
     tokens: tuple[int, ...]
+    # A draft model has guessed them.
+    drafted: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -257,6 +260,11 @@ class StepPlan:
     # Each belongs to a stream that has a row in `decode`. Every row of them has logits. No plan has
     # guesses and slices that score a prompt.
     guesses: tuple[GuessSlice, ...] = ()
+    # What a draft model is to guess before the step; the plan is done once it has answered.
+    drafts: tuple[DraftOrder, ...] = ()
+    # The milliseconds that this has taken, and the bytes that it has moved.
+    draft_ms: float = 0.0
+    draft_bytes: int = 0
     # How many padding rows follow. They belong to no request and make the step quicker. Their cells
     # are free again when the step is done.
     n_padding: int = 0

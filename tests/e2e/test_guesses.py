@@ -10,6 +10,8 @@ import signal
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
 from tests.live import Stream, collect, greedy, live_daemon
 from umad.request import GenerateRequest
 
@@ -58,7 +60,10 @@ def test_answers_are_the_same_with_guesses_and_without(short_tmp_path: Path) -> 
     assert {"accepted_per_step", "speculation_gain"} <= card.keys()
 
 
-def test_an_answer_with_guesses_outlives_its_engine(short_tmp_path: Path) -> None:
+@pytest.mark.parametrize("more", [(), ("--draft", "nano")], ids=["text", "draft"])
+def test_an_answer_with_guesses_outlives_its_engine(
+    short_tmp_path: Path, more: tuple[str, ...]
+) -> None:
     request = requests()[1]
 
     async def run() -> tuple[Stream, Stream]:
@@ -71,7 +76,7 @@ def test_an_answer_with_guesses_outlives_its_engine(short_tmp_path: Path) -> Non
             os.kill(engine.pid, signal.SIGKILL)
             return plain, await task
 
-    with live_daemon(short_tmp_path, "nano", *ARGUMENTS) as daemon:
+    with live_daemon(short_tmp_path, "nano", *ARGUMENTS, *more) as daemon:
         plain, guessed = asyncio.run(run())
 
     assert guessed.ids == plain.ids

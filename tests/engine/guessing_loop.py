@@ -12,6 +12,7 @@ import numpy as np
 
 from tests.engine.served_loop import EOG, N_VOCAB, letter, on_small_pool
 from umad.engine.constraints.thinking_limit import Mask
+from umad.engine.drafts.drafter import OpenDraft
 from umad.engine.execution import Decoded, StepRunner
 from umad.engine.mail.step_mail import Arrival, Mail, StepMail
 from umad.engine.mail.step_news import News, encode_news
@@ -101,9 +102,11 @@ class Answers:
         speculates: bool,
         now_ns: Callable[[], int] | None = None,
         mail: Mapping[int, Sequence[Mail]] | None = None,
+        draft: OpenDraft | None = None,
+        n_cells: int = 512,
     ) -> None:
         """now_ns: the runner's time, where it has one. It passes only as it is looked at.
-        mail: what comes while the step of this number runs.
+        mail: what comes while the step of this number runs. draft: guesses tokens, in no time.
         """
         self._runner = runner
         self._mail = dict(mail or {})
@@ -124,6 +127,9 @@ class Answers:
             max_seqs=16,
             cost=cost,
             speculates=speculates,
+            draft=draft,
+            n_vocab=asked[0].n_vocab,
+            n_cells=n_cells,
         ).run()
 
     # -- a runner that writes plans down
@@ -177,6 +183,10 @@ class Answers:
     @property
     def n_steps(self) -> int:
         return sum(bool(plan.decode) for plan in self.plans)
+
+    @property
+    def n_drafted(self) -> int:
+        return sum(len(one.tokens) for plan in self.plans for one in plan.guesses if one.drafted)
 
     @property
     def n_guesses(self) -> int:

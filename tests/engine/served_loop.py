@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 
 from umad.config import SchedulerSettings, Settings
 from umad.engine.adapters.adapter_set import AdapterShelf
+from umad.engine.drafts.desk import draft_desk, draft_shape
+from umad.engine.drafts.drafter import OpenDraft
 from umad.engine.execution import Decoded, StepRunner
 from umad.engine.facts import StepTraffic
 from umad.engine.mail.step_mail import Arrival, StepMail
@@ -89,21 +91,27 @@ def on_small_pool(
     max_seqs: int = 4,
     cost: CostModel | None = None,
     speculates: bool = False,
+    draft: OpenDraft | None = None,
+    n_vocab: int = N_VOCAB,
 ) -> StepLoop:
-    """A loop on `n_cells` cells for some sequences, weights of no size; its time is `now_ns`."""
+    """A loop on `n_cells` cells for some sequences, weights of no size; its time is `now_ns`. The
+    draft takes no time."""
+    scheduler = assemble(
+        SchedulerSpec(
+            n_cells=n_cells,
+            max_seqs=max_seqs,
+            batch_tokens=64,
+            settings=SchedulerSettings(),
+            latency_cap=1.2,
+            lanes=Settings().qos,
+            cost=cost,
+            speculates=speculates,
+            draft=None if draft is None else draft_shape(draft),
+        )
+    )
     return StepLoop(
-        scheduler=assemble(
-            SchedulerSpec(
-                n_cells=n_cells,
-                max_seqs=max_seqs,
-                batch_tokens=64,
-                settings=SchedulerSettings(),
-                latency_cap=1.2,
-                lanes=Settings().qos,
-                cost=cost,
-                speculates=speculates,
-            )
-        ),
+        scheduler=scheduler,
+        drafts=draft_desk(draft, scheduler.speculator, n_target=n_vocab, now_ns=lambda: 0),
         runner=runner,
         inbox=inbox,
         emit=hear,

@@ -21,6 +21,7 @@ from umad.cli.printed import printable
 from umad.cli.tables import open_console, plain_table
 from umad.config import KvType, Settings
 from umad.configuration.sources import load
+from umad.daemon.drafts import DraftFiles
 from umad.daemon.names import ModelFile, ModelNames, find_model_file, is_scheme
 from umad.engine.estimates import Estimating
 from umad.engine.launch import EngineOptions
@@ -48,7 +49,15 @@ def estimate(
     asked: dict[str, Any] = {"ctx_size": ctx_size, "max_seqs": max_seqs, "kv_type": kv_type}
     given = {name: value for name, value in asked.items() if value is not None}
     adapters_bytes = memory_bytes(adapters)
-    found = estimated(file, settings, given=given, socket=socket, projector=projector)
+    names = ModelNames(settings.models, library=library(settings, path))
+    found = estimated(
+        file,
+        settings,
+        given=given,
+        socket=socket,
+        projector=projector,
+        drafts=DraftFiles(settings, names),
+    )
     found = replace(found, adapters_bytes=adapters_bytes)
     if as_json:
         click.echo(json.dumps(found.as_map()))
@@ -64,13 +73,19 @@ def estimated(
     given: Mapping[str, Any] = MappingProxyType({}),
     socket: str | None = None,
     projector: Path | None = None,
+    drafts: DraftFiles | None = None,
 ) -> MemoryEstimate:
     """The memory of a model beside those that a daemon has loaded. Raises `ModelLoadFailed`.
 
-    given: options of the engine that are otherwise than `settings` have them.
+    given: options of the engine that are otherwise than `settings` have them. drafts: finds the
+    files that may be the model's draft.
     """
     options = EngineOptions.of(
-        settings, name=file.name, path=str(file.path), projector=file.projector
+        settings,
+        name=file.name,
+        path=str(file.path),
+        projector=file.projector,
+        drafts=() if drafts is None else drafts.of(file),
     )
     options = replace(
         options,

@@ -386,6 +386,13 @@ PROJECTOR = ValueKind(
     read=_read_projector,
     write=_write_or_auto,
 )
+DRAFT = ValueKind(
+    wants="a model, auto or none",
+    metavar="MODEL|auto|none",
+    unit="a model, auto or none",
+    read=lambda text: None if text == "none" else _read_path(text),
+    write=lambda value: "none" if value is None else str(value),
+)
 LANE = ValueKind(
     wants="a lane's name: a-z, 0-9, - and _", metavar="LANE", unit="a lane", read=_read_lane
 )

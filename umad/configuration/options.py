@@ -11,6 +11,7 @@ from umad.configuration.http_options import HTTP, HTTP_LISTS
 from umad.configuration.kinds import (
     CAP,
     DISK,
+    DRAFT,
     GBPS,
     LANE,
     PATH,
@@ -248,6 +249,13 @@ SCALARS: tuple[Option, ...] = (
         "A step then verifies several tokens of a stream where that is expected to be quicker, as "
         "in edits, code and JSON. The text stays the same. Models with states or windows have no "
         "guesses. A request may say speculate: false.",
+    ),
+    engine_option(
+        "draft",
+        DRAFT,
+        "A small model with the same vocabulary that guesses next tokens of those named here.",
+        "It guesses where the text tells nothing, if that is quicker, and turns speculate on. It "
+        "takes memory of its own. auto is the smallest model here that fits, for every model.",
     ),
     nested_option(
         "scheduler",

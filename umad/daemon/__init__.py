@@ -48,7 +48,8 @@ continues each stream where it stopped.
     engine_run     one process of an engine, from its start to its end
     engine_link    frames to and from a process; engine_process: the process itself
     loaded_names   finds the loaded model that a name means
-    launcher       builds the real engine's command line; names: finds the file of a model's name
+    launcher       builds the real engine's command line; names: finds the file of a model's name;
+                   drafts: the files that may be a model's draft
     bandwidth      the machine's read rate and the budget from it; read_probe: measures the rate
     handover       sends a file descriptor to a client; readers: clients that read logits
     companion      keeps the gateway's process alive beside the daemon

@@ -12,6 +12,7 @@ from typing import Any
 from umad.asker import Asker
 from umad.config import Settings
 from umad.daemon.adapters import AdapterNames
+from umad.daemon.drafts import DraftFiles
 from umad.daemon.supervisor import Supervisor
 from umad.engine.estimates import Estimating
 from umad.engine.launch import EngineOptions
@@ -25,7 +26,14 @@ MOST_AT_ONCE = 2
 class Estimates:
     """The estimates of one daemon."""
 
-    def __init__(self, settings: Settings, supervisor: Supervisor, adapters: AdapterNames) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        supervisor: Supervisor,
+        adapters: AdapterNames,
+        drafts: DraftFiles,
+    ) -> None:
+        self._drafts = drafts
         self._settings = settings
         self._adapters = adapters
         self._supervisor = supervisor
@@ -43,7 +51,11 @@ class Estimates:
         }
         given: dict[str, Any] = {name: one for name, one in asked.items() if one is not None}
         options = EngineOptions.of(
-            self._settings, name=file.name, path=str(file.path), projector=file.projector
+            self._settings,
+            name=file.name,
+            path=str(file.path),
+            projector=file.projector,
+            drafts=self._drafts.of(file),
         )
         options = replace(
             options,

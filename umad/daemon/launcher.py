@@ -9,6 +9,7 @@ from dataclasses import replace
 from umad.config import Settings, guarded_lanes
 from umad.daemon.bandwidth import Budget
 from umad.daemon.device_board import DeviceBoard
+from umad.daemon.drafts import DraftFiles
 from umad.daemon.engine_process import Launcher
 from umad.daemon.names import ModelFile
 from umad.engine.launch import EngineOptions, command
@@ -18,11 +19,16 @@ from umad.speech.launch import command as speech_command
 
 
 def engine_launcher(
-    settings: Settings, *, budget: Budget | None = None, board: DeviceBoard | None = None
+    settings: Settings,
+    *,
+    budget: Budget | None = None,
+    board: DeviceBoard | None = None,
+    drafts: DraftFiles | None = None,
 ) -> Launcher:
     """The function by which this daemon starts engines.
 
-    board: gives each engine its seat; engines inherit its descriptor.
+    board: gives each engine its seat; engines inherit its descriptor. drafts: finds the files that
+    may be a model's draft.
     """
     if settings.engine.session_dir is not None:
         # The path is relative to the user's working folder, and engines work in another folder.
@@ -41,7 +47,11 @@ def engine_launcher(
         if is_speech_file(model.path):
             return launch_speech(model, link_fd)
         options = EngineOptions.of(
-            settings, name=model.name, path=str(model.path), projector=model.projector
+            settings,
+            name=model.name,
+            path=str(model.path),
+            projector=model.projector,
+            drafts=() if drafts is None else drafts.of(model),
         )
         options = replace(options, taken_bytes=model.beside_bytes)
         if budget is not None:

@@ -16,13 +16,14 @@ from dataclasses import replace
 from typing import Any
 
 from umad.config import Settings
+from umad.daemon.drafts import DraftFiles
 from umad.daemon.names import ModelFile
 from umad.daemon.room import Need
 from umad.engine.estimates import Estimating
 from umad.engine.launch import EngineOptions
 from umad.engine.process import memory_bytes
 from umad.errors import UmadError
-from umad.estimate import MEMORY_SHARE, MemoryEstimate, engine_bytes
+from umad.estimate import MEMORY_SHARE, MemoryEstimate, draft_bytes, engine_bytes
 from umad.models.whisper import is_speech_file
 
 log = logging.getLogger(__name__)
@@ -42,8 +43,9 @@ _SPEECH_BYTES = 512 * 2**20
 class Needs:
     """The needs of models under one daemon's settings."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, drafts: DraftFiles | None = None) -> None:
         self._settings = settings
+        self._drafts = drafts
         # What all engines together may take.
         self.memory_bytes = int(MEMORY_SHARE * memory_bytes())
 
@@ -70,7 +72,11 @@ class Needs:
     async def learn(self, file: ModelFile) -> Need:
         """The need by an estimate; the size of the file where none can be made."""
         options = EngineOptions.of(
-            self._settings, name=file.name, path=str(file.path), projector=file.projector
+            self._settings,
+            name=file.name,
+            path=str(file.path),
+            projector=file.projector,
+            drafts=() if self._drafts is None else self._drafts.of(file),
         )
         estimating = Estimating(replace(options, taken_bytes=0))
         try:
@@ -96,6 +102,7 @@ def need_of_facts(facts: Mapping[str, Any], *, park_bytes: int | None = None) ->
     cell_bytes = int(facts.get("kv_cell_bytes") or 0)
     taken = int(facts.get("size_bytes") or 0) - int(facts.get("paged_bytes") or 0)
     fixed_bytes = taken + int(facts.get("context_bytes") or 0) - n_cells * cell_bytes
+    fixed_bytes += draft_bytes(facts)
     return _need(fixed_bytes + (park_bytes or 0), n_cells, cell_bytes)
 
 

@@ -38,6 +38,7 @@ from umad.daemon.completions import Completions
 from umad.daemon.connections import TOOLS, OpenConnections
 from umad.daemon.descriptors import fitting_connections
 from umad.daemon.device_board import DeviceBoard
+from umad.daemon.drafts import DraftFiles
 from umad.daemon.ending import Ending, unless
 from umad.daemon.engine_process import Launcher
 from umad.daemon.estimates import Estimates
@@ -131,6 +132,8 @@ def run_daemon(
         stderr.open(settings.logging.level, verbose=settings.logging.verbose)
         connections = fitting_connections(settings.limits.connections, besides=TOOLS)
         settings = replace(settings, limits=replace(settings.limits, connections=connections))
+        library = library or folders_library(settings.model_folders)
+        drafts = DraftFiles(settings, ModelNames(settings.models, library=library))
         settled = budget()
         if settled is not None:
             log.info("traffic budget gbps=%.2f measured=%s", settled.gbps, settled.measured)
@@ -141,7 +144,7 @@ def run_daemon(
             daemon = Daemon(
                 settings,
                 socket_file,
-                launcher or engine_launcher(settings, budget=settled, board=board),
+                launcher or engine_launcher(settings, budget=settled, board=board, drafts=drafts),
                 budget=settled,
                 inherited=(board.fd,),
                 companions=companions,
@@ -184,6 +187,7 @@ class Daemon:
         clock = clock or MonotonicClock()
         library = library or folders_library(settings.model_folders)
         names = ModelNames(settings.models, library=library)
+        drafts = DraftFiles(settings, names)
         # The first look at all folders, which may take long on a slow disk, is not the loop's.
         names.all()
         scorecard = Scorecard(
@@ -224,7 +228,7 @@ class Daemon:
                     load_s=settings.limits.load_s,
                 ),
             ),
-            needs=Needs(settings),
+            needs=Needs(settings, drafts),
         )
         self._jobs = JobVerbs(
             library=library,
@@ -248,7 +252,7 @@ class Daemon:
                 saved=SavedSessions(_folder(settings.engine.session_dir)),
                 next_rid=lambda: next(self._completions.rids),
             ),
-            estimates=Estimates(settings, self._supervisor, adapters),
+            estimates=Estimates(settings, self._supervisor, adapters, drafts),
             jobs=self._jobs,
             stored=StoredModels(
                 library=library, supervisor=self._supervisor, completions=self._completions

@@ -140,6 +140,7 @@ def _settings(settings: Settings) -> Iterator[Private]:
         settings.llama_library,
         *settings.backends,
         settings.engine.mmproj,
+        settings.engine.draft,
         listen.removeprefix(UNIX) if listen.startswith(UNIX) else None,
     ]
     for path in paths:

@@ -46,6 +46,7 @@ ends and, on Linux, when its parent dies. Not here: clients, restarts, the journ
     chats/        messages to a prompt, by the model's template
     constraints/  grammars, schemas and forced calls
     ahead/        a chat's last answer as its next turn will show it, computed at rest
+    drafts/       a draft model, which guesses next tokens
     steps/        the step loop and what it uses
     logits/       clients that read logits or choose tokens
     embedding/    texts to vectors

@@ -10,6 +10,7 @@ that it asks of a backend is here: a `Backend` opens a file, and an `OpenModel` 
         .states()    StateStore: checkpoints of their states
         .adapters    AdapterShelf: LoRA adapters in memory
         .embedder()  EmbedRunner: texts to vectors
+        .draft       OpenDraft: a small model that guesses its next tokens
         .abort       AbortSwitch: ends a running step early
 
 `BACKENDS` names the module of each; `wiring` imports the one that `backend` names. llama.cpp's
@@ -28,6 +29,7 @@ from typing import Protocol
 from umad.engine.adapters.adapter_set import AdapterShelf
 from umad.engine.board.watch import BoardWatch
 from umad.engine.company import Company
+from umad.engine.drafts.drafter import OpenDraft
 from umad.engine.embedding.facts import EmbedFacts
 from umad.engine.embedding.work import Embedded
 from umad.engine.execution import StepRunner
@@ -130,6 +132,8 @@ class OpenModel(Protocol):
     adapters: AdapterShelf | None
     # What makes rows of images and sounds; None for a model of texts.
     media: MediaEncoder | None
+    # What guesses its next tokens; None without a draft model.
+    draft: OpenDraft | None
     # The most tokens of one step.
     batch_tokens: int
     abort: AbortSwitch

@@ -187,7 +187,7 @@ def bytes_moved_by(plan: StepPlan, decoded: Decoded, traffic: StepTraffic) -> in
     if plan.rows is not None:
         whole += row_bytes(traffic, plan.rows)
     if decoded.outcome == "done":
-        return whole
+        return whole + plan.draft_bytes
     if decoded.outcome == "no_memory" or not plan.predicted_ms:
         return 0
     return round(whole * min(1.0, decoded.device_ns / NS_PER_MS / plan.predicted_ms))

@@ -96,6 +96,8 @@ class ModelFacts:
     context_bytes: int = 0
     # What its projector can do (`MediaFacts`); None without one.
     projector: Mapping[str, Any] | None = None
+    # The draft model that guesses its next tokens, and the memory that it takes; None without one.
+    draft: Mapping[str, Any] | None = None
     # The part of `size_bytes` that stays in the file and is read as it is used: experts.
     paged_bytes: int = 0
     load_ms: float = 0.0

@@ -5,7 +5,7 @@ Pure, and importable without llama.cpp: the daemon uses it.
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
@@ -51,19 +51,28 @@ class EngineOptions:
     taken_bytes: int = 0
     # The projector that belongs to the model; None where none is known.
     projector: str | None = None
+    # Files that may be its draft, the one to be tried first before the others.
+    drafts: tuple[str, ...] = ()
     # How long a completion waits for the client that chooses its tokens.
     choice_s: float = Settings().limits.choice_s
 
     @classmethod
     def of(
-        cls, settings: Settings, *, name: str, path: str, projector: Path | None = None
+        cls,
+        settings: Settings,
+        *,
+        name: str,
+        path: str,
+        projector: Path | None = None,
+        drafts: Iterable[Path] = (),
     ) -> "EngineOptions":
         """Pick the part of a daemon's settings that an engine for this model needs. projector:
-        what is kept with the model."""
+        what is kept with the model. drafts: the files that may be its draft."""
         return cls(
             name=name,
             path=path,
             projector=None if projector is None else str(projector),
+            drafts=tuple([str(one) for one in drafts]),
             engine=replace(settings.engine, mmproj=_mmproj(settings, name)),
             scheduler=settings.scheduler,
             media=settings.media,
@@ -90,11 +99,18 @@ class EngineOptions:
         values = json.loads(text)
         values["engine"] = EngineSettings(**values["engine"])
         values["scheduler"] = SchedulerSettings(**values["scheduler"])
+        values["drafts"] = tuple(values["drafts"])
         media = values["media"]
         networks = tuple(media.pop("remote_networks"))
         values["media"] = MediaSettings(**media, remote_networks=networks)
         values["lanes"] = {name: LaneSettings(**one) for name, one in values["lanes"].items()}
         return cls(**values)
+
+
+def is_named_beside(settings: Settings, name: str) -> bool:
+    """Whether a model is among those that are named with the options: a file that an option names
+    belongs to those."""
+    return name in settings.models or name in [Path(one).stem for one in settings.models]
 
 
 def _mmproj(settings: Settings, name: str) -> str | None:
@@ -103,7 +119,7 @@ def _mmproj(settings: Settings, name: str) -> str | None:
     named = settings.engine.mmproj
     if named is None or named == NONE:
         return named
-    is_of_them = name in settings.models or name in [Path(one).stem for one in settings.models]
+    is_of_them = is_named_beside(settings, name)
     return os.path.abspath(os.path.expanduser(named)) if is_of_them else None
 
 

@@ -27,6 +27,7 @@ from umad.engine.chats.template_process import TemplateProcess
 from umad.engine.company import Company
 from umad.engine.constraints.answer_rules import AnswerRules
 from umad.engine.constraints.guidance import Guidance
+from umad.engine.drafts.desk import draft_desk, draft_shape
 from umad.engine.embedding.cache import DEFAULT_BYTES, VectorCache
 from umad.engine.embedding.intake import EmbedIntake
 from umad.engine.execution import StepRunner
@@ -128,7 +129,7 @@ def serve(options: EngineOptions, link: socket.socket, mailbox: Mailbox) -> None
         marks_turns=model.facts.shares_at == "states",
         reads_ahead=options.engine.read_ahead,
         adapters=AdapterReader(model.adapters),
-        speculates=options.engine.speculate,
+        speculates=options.engine.guesses,
         media=_media_intake(options, model, vocab, files),
         fingerprint=model.facts.fingerprint,
     )
@@ -200,6 +201,12 @@ def serve(options: EngineOptions, link: socket.socket, mailbox: Mailbox) -> None
         embedder=embedder,
         vectors=vectors,
         media=media,
+        drafts=draft_desk(
+            model.draft,
+            scheduler.speculator,
+            n_target=model.facts.n_vocab,
+            now_ns=clock.now_ns,
+        ),
     )
 
     def hurry(lane: str, n_tokens: int) -> None:
@@ -371,7 +378,8 @@ def _scheduler(
         saved_states={} if model.sessions is None else model.sessions.found_states,
         embeds=model.embeds.shape,
         most_scored_rows=most_scored_rows(model.facts.n_vocab, model.facts.max_seqs),
-        speculates=options.engine.speculate,
+        speculates=options.engine.guesses,
+        draft=None if model.draft is None else draft_shape(model.draft),
         has_rows=None if model.media is None else media.has_rows,
     )
     if spec.speculates and model.facts.generates and not spec.can_verify:

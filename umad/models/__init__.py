@@ -13,7 +13,7 @@ Not: llama.cpp, engines, or who may ask for a model. Nothing here loads a model.
 
     reference  ModelReference: what users write to name a model
     catalogue  well-known models by short names; catalogue_file reads config/models.yaml
-    projectors  the projector that belongs to a model's file
+    projectors  the projector that belongs to a model's file; drafts: files that may be its draft
     files   ModelFiles: the files of one model, held against one another
     found   FoundModel: a model that lies here and can be served
     places  other programs' models (a package)

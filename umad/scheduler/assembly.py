@@ -56,6 +56,7 @@ def assemble(spec: SchedulerSpec) -> Scheduler:
         max_seqs=spec.max_seqs,
         cut_cost=_cut_cost(spec),
         guesses_for=entries if spec.can_verify else None,
+        draft=spec.draft,
         has_rows=spec.has_rows,
     )
     counters = {name: TokenCounters() for name in spec.lanes}

@@ -96,6 +96,7 @@ class Scheduler:
         self._waiting = waiting
         self._residency = residency
         self._governor = governor
+        self.speculator = governor.speculator
         self._books = books
         self._parker = parker
         self._restorer = restorer
@@ -321,9 +322,8 @@ class Scheduler:
         for entry in emptied:
             self._placer.put_back(entry)
         self._rent.charge(plan.n_rows + plan.n_padding)
-        speculator = self._governor.speculator
-        if plan.guesses and speculator is not None:
-            speculator.settle(plan, result)
+        if plan.guesses and self.speculator is not None:
+            self.speculator.settle(plan, result)
         ended: list[Finished] = []
         for drawn in result.sampled:
             finished = self.take(drawn, now_ns)
@@ -391,8 +391,8 @@ class Scheduler:
             self._placer.leave(entry, keep=event is RequestEvent.FINISHED and reason != "error")
         entry.on(event)
         del self._entries[entry.rid]
-        if self._governor.speculator is not None:
-            self._governor.speculator.forget(entry.rid)
+        if self.speculator is not None:
+            self.speculator.forget(entry.rid)
         self._adapter_turns.left(entry)
         if not entry.ahead:
             self._counters[entry.lane].leave(entry.owner, entry.app)

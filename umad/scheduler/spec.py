@@ -12,6 +12,7 @@ from umad.scheduler.costs.step_cost import CostModel
 from umad.scheduler.embeds.queue import ONE_TEXT, EmbedShape
 from umad.scheduler.memory.parked_store import ParkShape
 from umad.scheduler.memory.windows import Beginnings
+from umad.scheduler.speculation.drafting import DraftShape
 from umad.scheduler.steps.traffic_budget import TrafficBudget, TrafficModel
 
 
@@ -65,6 +66,8 @@ class SchedulerSpec:
     embeds: EmbedShape = ONE_TEXT
     # Requests that say so may have several tokens verified in one step.
     speculates: bool = False
+    # The draft model that guesses tokens; None for none.
+    draft: DraftShape | None = None
     # Whether the rows of a request's run of a medium are at hand (request, run); None where there
     # are no media.
     has_rows: Callable[[int, int], bool] | None = None

@@ -104,6 +104,7 @@ class OpenToy:
             shape=EmbedShape(rows=64, seqs=8, whole=False),
         )
         self.media = None
+        self.draft = None
         self.facts = _facts(options, self.tokens, self.embeds, self.parking)
 
     @property

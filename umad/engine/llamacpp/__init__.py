@@ -17,6 +17,7 @@ Opening a file, in this order:
     warm_up          the first decodes, and what they teach
     state_trial      finds out by trying whether states of sequences can be put back
     park_trial       finds out so whether cells can be, and how large their slabs must be
+    draft_model      a draft model beside its target: one that fits, its context, its costs
     projector_trial  finds out by a small image, in a child, whether a projector fits its model;
                      projector_file: a look at its file before
     repack_check     finds out whether repacked kernels work here: it asks repack_child, which tries

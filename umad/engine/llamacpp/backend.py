@@ -20,6 +20,7 @@ from umad.engine.llamacpp.adapters import LlamaAdapters
 from umad.engine.llamacpp.cut_state import CutState
 from umad.engine.llamacpp.decode_runner import DecodeRunner
 from umad.engine.llamacpp.devices import Device, chosen
+from umad.engine.llamacpp.draft_model import LlamaDraft, find_draft
 from umad.engine.llamacpp.embedder import Embedder
 from umad.engine.llamacpp.host_memory import HostMemory
 from umad.engine.llamacpp.llama import Context
@@ -48,9 +49,10 @@ class LlamaModel:
         devices: tuple[Device, ...],
         *,
         projector: FoundProjector | None = None,
+        draft: LlamaDraft | None = None,
         now_ns: Callable[[], int],
     ) -> None:
-        """projector: the model's; None without one."""
+        """projector, draft: the model's; None without one."""
         self._loaded = loaded
         self._devices = devices
         self.facts = loaded.facts
@@ -59,6 +61,9 @@ class LlamaModel:
             asked, found = projector.options, projector.facts
             self.media = Projector(loaded.model, asked, found, now_ns=now_ns)
             self.facts = replace(loaded.facts, projector=found.as_map(), media=found.kinds)
+        self.draft = draft
+        if draft is not None:
+            self.facts = replace(self.facts, draft=draft.found.as_map())
         self.tokens = loaded.model
         self.embeds = loaded.embeds
         self.cost = loaded.cost
@@ -195,6 +200,8 @@ class LlamaModel:
 
     def close(self) -> None:
         """Give context and weights back."""
+        if self.draft is not None:
+            self.draft.close()
         if self._loaded.context is not None:
             self._loaded.context.close()
         self._loaded.model.close()
@@ -248,8 +255,28 @@ class LlamaBackend:
         llama.start()
         devices = chosen(llama.devices(), options.engine.device)
         options, projector = with_projector(options, devices)
+        found = find_draft(options)
+        if found is not None:
+            options = replace(options, taken_bytes=options.taken_bytes + found.n_bytes)
         loaded = load(options, devices, now_ns, costs_folder=costs_folder, company=company)
-        return LlamaModel(loaded, options.engine, devices, projector=projector, now_ns=now_ns)
+        draft = None
+        if found is not None and _takes_back(loaded):
+            compute = _here if company is None else company.compute_aside
+            draft = compute(lambda: LlamaDraft(found, options.engine, now_ns))
+        return LlamaModel(
+            loaded, options.engine, devices, projector=projector, draft=draft, now_ns=now_ns
+        )
+
+
+def _takes_back(loaded: LoadedModel) -> bool:
+    """Whether tokens can be taken back from the model, so that guesses are of use."""
+    facts = loaded.facts
+    can_shorten = facts.shares_at == "anywhere" and _beginnings(loaded) is None
+    return loaded.context is not None and facts.can_share_prefix and can_shorten
+
+
+def _here(part: Callable[[], LlamaDraft]) -> LlamaDraft:
+    return part()
 
 
 BACKEND = LlamaBackend()

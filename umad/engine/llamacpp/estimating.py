@@ -16,6 +16,7 @@ from umad.engine.launch import EngineOptions
 from umad.engine.llamacpp import llama
 from umad.engine.llamacpp.context_memory import FileMemory, asked_of_file
 from umad.engine.llamacpp.devices import Device, chosen
+from umad.engine.llamacpp.draft_model import find_draft
 from umad.engine.llamacpp.fitting import checked_parking, prepared
 from umad.engine.llamacpp.pool_size import ContextBytes
 from umad.engine.llamacpp.projector_file import projector_bytes
@@ -46,7 +47,9 @@ def estimate(
     path = Path(options.path)
     if projector is not None:
         options = replace(options, engine=replace(options.engine, mmproj=str(projector)))
-    settling = prepared(options, devices)
+    draft = find_draft(options)
+    draft_bytes = 0 if draft is None else draft.n_bytes
+    settling = prepared(replace(options, taken_bytes=options.taken_bytes + draft_bytes), devices)
 
     def question(file: FileMemory) -> tuple[Settled, ContextBytes]:
         settled = settling.settled(file)
@@ -90,6 +93,7 @@ def estimate(
         compute_bytes=memory.working_bytes(n_seqs) - output_bytes,
         output_bytes=output_bytes,
         projector_bytes=projector_bytes(options.projector_path),
+        draft_bytes=draft_bytes,
         process_bytes=PROCESS_BYTES + n_vocab * TOKEN_BYTES,
         park_bytes=parking,
         token_bytes=memory.pool_cell_bytes + memory.seq_cell_bytes,

@@ -162,6 +162,10 @@ class StepMail:
             self._changed.notify_all()
         return mail
 
+    def has_mail(self) -> bool:
+        """Whether there is mail now. It takes no lock."""
+        return bool(self._mail)
+
     def wait(self, timeout_s: float) -> bool:
         """Wait until there is mail or the time is over. Returns whether there is any."""
         with self._changed:

@@ -75,7 +75,7 @@ class StepTally:
     ) -> None:
         """Count a step that ran. Of a step that was cut, only its time and its bytes count."""
         self._began_ns = self._began_ns or began_ns
-        self._device_ns += decoded.device_ns + embedded.ns
+        self._device_ns += decoded.device_ns + embedded.ns + round(plan.draft_ms * NS_PER_MS)
         self._bytes_moved += bytes_moved
         if decoded.outcome == "done":
             n_decode = len(plan.decode) + plan.n_guesses

@@ -12,6 +12,7 @@ from umad.engine.adapters.adapter_set import AdapterShelf, NoAdapters
 from umad.engine.ahead.desk import AheadDesk
 from umad.engine.backend import EmbedRunner
 from umad.engine.board.seat import BoardSeat
+from umad.engine.drafts.desk import NO_DRAFT, DraftDesk
 from umad.engine.embedding.cache import VectorCache
 from umad.engine.embedding.desk import EmbedDesk
 from umad.engine.execution import StepRunner, bytes_moved_by, carried_by, no_decode
@@ -79,13 +80,14 @@ class StepLoop:
         seat: BoardSeat | None = None,
         spin_watch: SpinWatch | None = None,
         choice_s: float = CHOICE_S,
-        at_rest: Callable[[], None] | None = None,
+        at_rest: Callable[[], None] = lambda: None,
         tally: StepTally | None = None,
         embedder: EmbedRunner | None = None,
         vectors: VectorCache | None = None,
         ahead: AheadDesk | None = None,
         adapters: AdapterShelf | None = None,
         media: MediaDesk | None = None,
+        drafts: DraftDesk = NO_DRAFT,
     ) -> None:
         """choice_s: how long a completion waits for the client that chooses its tokens. at_rest:
         called when work has ended and none has come for a while. The others: None for none."""
@@ -104,16 +106,16 @@ class StepLoop:
         self._drawing = TokenDrawing(self._streams, self._readers, self._totals, now_ns, scheduler)
         self._tally = tally or StepTally()
         self._last_standing: SchedulerSnapshot | None = None
-        self._standing_at_ns = 0
         self._waits = ToldWaits(scheduler)
-        # When the tokens of the latest step were sent; 0 once the loop has rested.
-        self._left_ns = 0
+        # `_left_ns`: when the tokens of the latest step were sent; 0 once the loop has rested.
+        self._standing_at_ns = self._left_ns = 0
         self._adapters = adapters or NoAdapters()
         self._media = media or MediaDesk(None, RowCache(0), now_ns=now_ns)
         self._stopping = self._has_garbage = False
         self._at_rest = at_rest
         self._embeds = EmbedDesk(scheduler.embeds, embedder, emit, vectors)
         self._forgetting = ForgetDesk(emit)
+        self._drafts = drafts
         self._ahead = AheadDesk(scheduler, put=None, lane="") if ahead is None else ahead
 
     def is_guarded(self, rid: int) -> bool:
@@ -155,12 +157,11 @@ class StepLoop:
                 self._last_standing = None
                 news.stats = self._tell(began_ns)
                 self._emit(news)
+            wait_ms = plan.wait_ms
             if self._stopping and not self._streams:
                 if not self._scheduler.is_saving(began_ns):
                     return
                 wait_ms = LAST_SAVES_LOOK_MS
-            else:
-                wait_ms = plan.wait_ms
             if goes_on:
                 continue
             if self._drawing:  # a mask comes without mail
@@ -183,8 +184,7 @@ class StepLoop:
             return
         self._has_garbage = False
         gc.collect()
-        if self._at_rest is not None:
-            self._at_rest()
+        self._at_rest()
 
     # -- mail -----------------------------------------------------------------------------------
 
@@ -221,6 +221,7 @@ class StepLoop:
                 self._emit(self._readers.answer(mail.call, stream, mail.ring, choose=mail.choose))
             case ForgetMail():
                 self._ahead.forget(mail.what)
+                self._drafts.forget()
                 self._forgetting.begin(mail, scheduler.forget(mail.what))
             case SpareMail():
                 self._emit(mail.answered(scheduler.spare(mail.share)))
@@ -291,6 +292,7 @@ class StepLoop:
     def _step(self, plan: StepPlan, news: News, began_ns: int) -> None:
         runner = self._runner
         self._seat.begins(began_ns)
+        plan = self._drafts.completed(plan, self._inbox.has_mail)
         # Texts are embedded first, so their time counts as part of this step.
         embedded = self._embeds.run(plan, began_ns)
         turned = NO_TURN if plan.encode is None else self._media.encode(plan.encode)
@@ -381,11 +383,9 @@ class StepLoop:
             news.ended.append((finished, stream))
 
     def _standing(self, now_ns: int) -> SchedulerSnapshot:
-        """The scheduler's counts. They are counted again once they are older than `STANDING_NS`, or
-        a request has come or gone, because counting takes a tenth of the time that the loop may
-        take on a small model."""
-        age_ns = now_ns - self._standing_at_ns
-        if self._last_standing is None or age_ns > STANDING_NS:
+        """The scheduler's counts, at most `STANDING_NS` old, and made anew when a request has come
+        or gone: counting takes a tenth of the time that the loop may take on a small model."""
+        if self._last_standing is None or now_ns - self._standing_at_ns > STANDING_NS:
             self._last_standing = self._scheduler.snapshot()
             self._standing_at_ns = now_ns
         return self._last_standing

@@ -112,7 +112,8 @@ class TokenDrawing:
         drawn, verified = list(sampled), list[Verified]()
         n_first, logits, row = len(sampled), decoded.logits, len(decoded.rids)
         waited_ns = 0
-        for rid, _, _, tokens in guesses:
+        for guess in guesses:
+            rid, tokens = guess.rid, guess.tokens
             stream, now, n_accepted = self._streams[rid], last.get(rid), 0
             for at, token in enumerate(tokens, row):
                 # No token, because its mask is late or its client chooses it: nothing to compare.

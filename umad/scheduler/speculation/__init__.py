@@ -7,6 +7,8 @@ same number, as without guesses: the text is the same, and only the number of st
 
     lookup      PromptLookup: guesses from what the prompt and the answer say already
     acceptance  Acceptance: how often such guesses are right, by stream and by app
+    drafting    Drafting: what a draft model guesses where the text tells nothing, and how much of a
+                text it reads for that
     choice      chosen: how many guesses of each stream are worth their rows
     price_trial  PriceTrial: now and then some steps with guesses that seem too dear, so that
                 what they cost is known
@@ -20,13 +22,15 @@ and not one each.
 
 Three rules keep it from doing harm:
 1. Acceptance is learnt from every token that is drawn, whether its guess was verified or not. So
-   trying costs nothing.
+   trying costs nothing. A draft's guesses are the exception: their price has the draft's own time
+   in it, and what the draft reads is bounded.
 2. The price of more rows is the cost model's, and is tried now and then. No interactive stream of
    a step may lose by the rows of another one.
 3. The gain is measured, with the host's part. Where it is none, guessing rests, for longer each
    time.
 
-Not: drawing tokens and comparing them with guesses (`umad.engine.steps.token_drawing`). Models
+Not: drawing tokens and comparing them with guesses (`umad.engine.steps.token_drawing`), nor
+computing a draft (`umad.engine.drafts`). Models
 whose sequences cannot be shortened (recurrent states, sliding windows) have no guesses at all, and
 no `Speculator`.
 

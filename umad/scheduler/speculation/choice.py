@@ -34,20 +34,40 @@ def chosen(
     most: int,
     each: bool,
 ) -> list[int]:
-    """Return the number of guesses to verify for each stream of a step; zeros where none pay.
+    """Return the number of guesses to verify for each stream of a step; zeros where none pay. As
+    `weighed`, for guesses that are for nothing."""
+    return weighed(survivals, step_ms, most=most, each=each)[0]
+
+
+def free_of_charge(counts: Sequence[int]) -> float:
+    """Milliseconds to find guesses that stand in the text already."""
+    return 0.0
+
+
+def weighed(
+    survivals: Sequence[Sequence[float]],
+    step_ms: Callable[[int], float],
+    *,
+    most: int,
+    each: bool,
+    find_ms: Callable[[Sequence[int]], float] = free_of_charge,
+) -> tuple[list[int], float]:
+    """Return the number of guesses to verify for each stream of a step, zeros where none pay; and
+    how many times as fast the step is then expected to be.
 
     survivals: for each stream, the probabilities that its first guess is right, that its first two
     are, and so on; empty for a stream without guesses.
     step_ms: how long the step takes with so many guesses in all.
     most: the most guesses of the step.
     each: every stream has a reader, and none of them may become slower.
+    find_ms: how long it takes to find so many guesses of each stream.
     """
     counts = [0] * len(survivals)
     expected = [1.0] * len(survivals)
     plain_ms = step_ms(0)
     best, best_gain = list(counts), LEAST_GAIN
     if plain_ms <= 0:
-        return best
+        return best, 1.0
     for n in range(1, most + 1):
         likeliest, chance = -1, LEAST_CHANCE
         for at, survival in enumerate(survivals):
@@ -57,7 +77,7 @@ def chosen(
             break
         counts[likeliest] += 1
         expected[likeliest] += chance
-        took_ms = step_ms(n)
+        took_ms = step_ms(n) + find_ms(counts)
         if is_too_long(took_ms, plain_ms):
             break
         longer = took_ms / plain_ms
@@ -66,4 +86,4 @@ def chosen(
         gain = sum(expected) / (len(expected) * longer)
         if gain >= best_gain:
             best, best_gain = list(counts), gain
-    return best
+    return best, best_gain if any(best) else 1.0

@@ -1,11 +1,13 @@
 """Puts guesses into a plan that is ready, and learns from what became of them.
 
-    plan     with_guesses(plan) adds guesses where they are worth their rows
+    plan     with_guesses(plan) adds guesses where they are worth their rows, and says what a draft
+             model is to guess; with_drafted(plan, done) adds what that has guessed
     apply    settle(plan, result) books how many held, and what the step took
     end      forget(rid)
 
 Where a grammar allows one text only, its tokens are guesses that are sure to hold; what stands
-behind them is guessed from the text, where that agrees with them.
+behind them is guessed from the text, where that agrees with them. Where a draft model is likelier
+to be right than the text, and the step is expected to be quicker for it, its guesses go in.
 
 Guesses go only into a step of decode rows and nothing else. Beside a prompt, copies of cells or
 background rows a step has no time to spare for them, and the guard's slack is left as it is. The
@@ -20,11 +22,13 @@ Pure; owner: the step thread.
 from collections.abc import Mapping
 from dataclasses import replace
 
+from umad.draft_slices import DraftDone
 from umad.scheduler.costs.step_cost import CostModel
 from umad.scheduler.scheduled_request import ScheduledRequest
 from umad.scheduler.snapshot import Guessed
 from umad.scheduler.speculation.acceptance import STREAM_RATE, Acceptance, AppAcceptances
-from umad.scheduler.speculation.choice import chosen
+from umad.scheduler.speculation.choice import weighed
+from umad.scheduler.speculation.drafting import NOTHING_ASKED, Drafting, DraftShape, DraftStream
 from umad.scheduler.speculation.gain import MeasuredGain
 from umad.scheduler.speculation.lookup import MOST_RUN, PromptLookup
 from umad.scheduler.speculation.price_trial import PriceTrial
@@ -42,11 +46,13 @@ FIRST_PLAIN = 9
 class _Stream:
     """One stream that may have guesses."""
 
-    __slots__ = ("app", "entry", "guesses", "lookup", "own")
+    __slots__ = ("app", "draft", "entry", "guesses", "lookup", "own")
 
-    def __init__(self, entry: ScheduledRequest, app: Acceptance) -> None:
+    def __init__(self, entry: ScheduledRequest, app: Acceptance, draft: DraftStream | None) -> None:
+        """draft: None where no draft model guesses for it."""
         self.entry = entry
         self.app = app
+        self.draft = draft
         self.own = Acceptance(STREAM_RATE, like=app)
         self.lookup = PromptLookup(entry.tokens)
         self.lookup.take_piece(entry.n_tokens)
@@ -55,6 +61,8 @@ class _Stream:
 
     def follow(self) -> None:
         """Take in the tokens that are known since the last step, and learn from them."""
+        if self.draft is not None:
+            self.draft.follow()
         lookup, n_tokens = self.lookup, self.entry.n_tokens
         if n_tokens - lookup.n_tokens > MOST_RUN:
             lookup.take_piece(n_tokens)
@@ -98,9 +106,10 @@ class Speculator:
         guard: LatencyGuard,
         guarded: frozenset[str],
         most_rows: int,
+        draft: DraftShape | None = None,
     ) -> None:
         """entries: every live request by its number. most_rows: the most rows with logits that a
-        step may have."""
+        step may have. draft: None where there is no draft model."""
         self._entries = entries
         self._cost = cost
         self._guard = guard
@@ -109,6 +118,7 @@ class Speculator:
         self._streams: dict[int, _Stream] = {}
         self._apps = AppAcceptances()
         self.gain = MeasuredGain()
+        self.drafting = None if draft is None else Drafting(draft, cost)
         self._trial = PriceTrial()
         # Steps of so many streams that were plain, up to `FIRST_PLAIN`.
         self._plain = [0] * (MOST_STREAMS + 1)
@@ -135,19 +145,62 @@ class Speculator:
         if self._plain[len(decode)] < FIRST_PLAIN:
             self._plain[len(decode)] += 1
             return plan
-        if not any(survivals) or not self.gain.may_try():
-            return plan
         n_rows, n_cells = len(decode), plan.n_cells_read
         depth = n_cells / n_rows
 
         def step_ms(n: int) -> float:
             return self._cost.solo_ms(n_rows + n, round(n_cells + n * depth))
 
-        counts = chosen(survivals, step_ms, most=most, each=n_guarded > 0)
-        tried = self._trial.counts(survivals, step_ms, most=most, used=max(counts))
-        if any(tried):
-            counts = tried
-        return self._added(plan, counts, entries) if any(counts) else plan
+        counts, gain = [0] * n_rows, 1.0
+        if any(survivals) and self.gain.may_try():
+            counts, gain = weighed(survivals, step_ms, most=most, each=n_guarded > 0)
+            tried = self._trial.counts(survivals, step_ms, most=most, used=max(counts))
+            if any(tried):
+                counts, gain = tried, float("inf")
+        asked = NOTHING_ASKED
+        if self.drafting is not None:
+            asked = self.drafting.asked(
+                [self._draft_of(entry) for entry in entries],
+                survivals,
+                step_ms,
+                most=most,
+                each=n_guarded > 0,
+                counts=counts,
+                gain=gain,
+            )
+            counts = asked.counts or counts
+        guesses = [
+            GuessSlice(row.rid, row.seq, row.position + 1, self._guesses_of(row.rid, count))
+            for at, (row, count) in enumerate(zip(decode, counts, strict=True))
+            if count and at not in asked.drafted
+        ]
+        if guesses:
+            plan = self._with(plan, tuple(guesses))
+        return replace(plan, drafts=asked.orders) if asked.orders else plan
+
+    def with_drafted(self, plan: StepPlan, done: DraftDone) -> StepPlan:
+        """Return a plan with what a draft model has guessed for it."""
+        if self.drafting is not None:
+            self.drafting.learn(done.calls)
+        rows = {row.rid: row for row in plan.decode}
+        guesses = list(plan.guesses)
+        for one in done.drafted:
+            draft, row = self._draft_of(self._entries.get(one.rid)), rows.get(one.rid)
+            if draft is None or row is None:
+                continue
+            draft.told(one)
+            if one.tokens:
+                start = row.position + 1
+                guesses.append(GuessSlice(row.rid, row.seq, start, one.tokens, drafted=True))
+        plan = replace(plan, drafts=(), draft_ms=done.ms, draft_bytes=done.bytes_moved)
+        return self._with(plan, tuple(guesses))
+
+    def _draft_of(self, entry: ScheduledRequest | None) -> DraftStream | None:
+        stream = None if entry is None else self._streams.get(entry.rid)
+        return None if stream is None else stream.draft
+
+    def _guesses_of(self, rid: int, count: int) -> tuple[int, ...]:
+        return self._streams[rid].guesses[:count]
 
     def _guess(self, entry: ScheduledRequest, most: int) -> list[float]:
         if not entry.speculates:
@@ -155,32 +208,27 @@ class Speculator:
         stream = self._streams.get(entry.rid)
         if stream is None:
             app = self._apps.of((entry.owner, entry.app))
-            stream = self._streams[entry.rid] = _Stream(entry, app)
+            draft = None if self.drafting is None else self.drafting.stream(entry)
+            stream = self._streams[entry.rid] = _Stream(entry, app, draft)
         else:
             stream.follow()
         return stream.guess(most, asks=not self.gain.is_resting)
 
-    def _added(
-        self, plan: StepPlan, counts: list[int], entries: list[ScheduledRequest]
-    ) -> StepPlan:
-        guesses: list[GuessSlice] = []
-        n_rows, n_cells = len(plan.decode), plan.n_cells_read
-        for row, count in zip(plan.decode, counts, strict=True):
-            if not count:
-                continue
-            start = row.position + 1
-            tokens = self._streams[row.rid].guesses[:count]
-            guesses.append(GuessSlice(row.rid, row.seq, start, tokens))
-            n_rows += count
+    def _with(self, plan: StepPlan, guesses: tuple[GuessSlice, ...]) -> StepPlan:
+        """A plan with these guesses, which has decode rows and nothing else."""
+        n_rows, n_cells = len(plan.decode), _cells_of(plan.decode)
+        for one in guesses:
+            n_rows += len(one.tokens)
             # The row at a position reads the cells up to it, its own included.
-            n_cells += sum(range(start + 1, start + count + 1))
+            n_cells += sum(range(one.start + 1, one.start + len(one.tokens) + 1))
         solo_ms = within_ms = 0.0
         if plan.solo_ms:
-            solo_ms = self._cost.solo_ms(n_rows, n_cells)
-            within_ms = self._guard.within_ms(solo_ms, [entry.latency_cap for entry in entries])
+            caps = [self._entries[row.rid].latency_cap for row in plan.decode]
+            solo_ms = self._cost.solo_ms(n_rows, n_cells) + plan.draft_ms
+            within_ms = self._guard.within_ms(solo_ms, caps)
         return replace(
             plan,
-            guesses=tuple(guesses),
+            guesses=guesses,
             n_cells_read=n_cells,
             predicted_ms=self._cost.step_ms(n_rows, 0, decode_cells=n_cells),
             solo_ms=solo_ms,
@@ -197,12 +245,17 @@ class Speculator:
         if not result.felt_ms or copied or plan.switch_ms:
             return
         n_streams = len(plan.decode)
-        self.gain.learn(
+        planned_ms = self._cost.solo_ms(n_streams + plan.n_guesses, plan.n_cells_read)
+        gain, felt_ms = self.gain, result.felt_ms - plan.draft_ms
+        if self.drafting is not None and any(one.drafted for one in plan.guesses):
+            gain, felt_ms = self.drafting.gain, result.felt_ms
+            planned_ms += plan.draft_ms
+        gain.learn(
             n_streams=n_streams,
             n_tokens=len(result.sampled),
             plain_ms=self._cost.solo_ms(n_streams, _cells_of(plan.decode)),
-            planned_ms=self._cost.solo_ms(n_streams + plan.n_guesses, plan.n_cells_read),
-            felt_ms=result.felt_ms,
+            planned_ms=planned_ms,
+            felt_ms=felt_ms,
         )
 
     def snapshot(self) -> Guessed:

@@ -86,9 +86,7 @@ class StepAccounting:
             solo_ms=plan.solo_ms,
             within_ms=plan.within_ms,
             step_ms=max(
-                0.0,
-                (result.felt_ms or result.device_ms + copied_ms + result.embed_ms + result.media_ms)
-                - plan.switch_ms,
+                0.0, (result.felt_ms or _took_ms(plan, result) + copied_ms) - plan.switch_ms
             ),
             carried=carried,
         )
@@ -98,7 +96,8 @@ class StepAccounting:
         # nothing, a time learnt beside a load would stay as long as work is carried.
         shows_less = result.felt_ms < plan.solo_ms and self._are_guarded(plan.decode)
         if plan.solo_ms and result.felt_ms and (shows_less or not is_other):
-            self._cost.learn_solo(n_rows, decode_cells, result.felt_ms, crowded=result.crowded)
+            rows_ms = result.felt_ms - plan.draft_ms
+            self._cost.learn_solo(n_rows, decode_cells, rows_ms, crowded=result.crowded)
         if is_other and result.felt_ms:
             readers = self._readers(plan.decode)
             if readers:
@@ -173,3 +172,7 @@ class StepAccounting:
             if entry is not None:
                 self._residency.rolled_back(entry)
         return tuple(emptied)
+
+
+def _took_ms(plan: StepPlan, result: StepResult) -> float:
+    return result.device_ms + result.embed_ms + result.media_ms + plan.draft_ms

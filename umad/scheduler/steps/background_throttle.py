@@ -158,7 +158,8 @@ class BackgroundThrottle:
     def settle(self, plan: StepPlan, result: StepResult, now_ns: int) -> None:
         """Correct the booked bytes by those that `plan` really moved."""
         if plan.background:
-            self._courtesy.ran(result.device_ms + result.embed_ms + result.media_ms, now_ns)
+            took_ms = result.device_ms + result.embed_ms + result.media_ms + plan.draft_ms
+            self._courtesy.ran(took_ms, now_ns)
             self._last_was_ours = True
             self._ahead.add(result.bytes_moved, now_ns)
         if self._traffic is None:
@@ -167,7 +168,7 @@ class BackgroundThrottle:
         self._charged_bytes = 0
         self.budget.spend(correction, now_ns, background=plan.background)
         if result.outcome == "done" and plan.embed is None:
-            self.budget.learn(result.bytes_moved, result.device_ms)
+            self.budget.learn(result.bytes_moved, result.device_ms + plan.draft_ms)
 
     def _leaves_ms(self, now_ns: int) -> float:
         """How many milliseconds this engine leaves to another one to begin a step, once the budget

@@ -20,6 +20,7 @@ from umad.scheduler.media.turns import MediaTurns
 from umad.scheduler.queue.orders import Order
 from umad.scheduler.scheduled_request import ScheduledRequest
 from umad.scheduler.snapshot import NOTHING_GUESSED, Guessed
+from umad.scheduler.speculation.drafting import DraftShape
 from umad.scheduler.speculation.speculator import Speculator
 from umad.scheduler.steps.background_throttle import BackgroundThrottle
 from umad.scheduler.steps.candidates import Candidates, Hold
@@ -56,9 +57,11 @@ class StepGovernor:
         max_seqs: int,
         cut_cost: CutCost,
         guesses_for: Mapping[int, ScheduledRequest] | None = None,
+        draft: DraftShape | None = None,
         has_rows: Callable[[int, int], bool] | None = None,
     ) -> None:
         """guesses_for: the live requests whose next tokens may be guessed; None for no guesses.
+        draft: the model that guesses some of them; None for none.
         has_rows: as `MediaTurns` asks; None where no request has media."""
         self._cost = cost
         self._most_rows = min(settings.max_merge, batch_tokens)
@@ -102,6 +105,7 @@ class StepGovernor:
                 guard=self.guard,
                 guarded=guarded,
                 most_rows=min(batch_tokens, max_seqs),
+                draft=draft,
             )
         # Every rule's hold of the last plan, in the order of the rules.
         self.holds: tuple[Hold, ...] = ()
