@@ -20,6 +20,7 @@ from umad.engine.launch import EngineOptions
 from umad.engine.llamacpp import llama
 from umad.engine.llamacpp.decode_runner import DecodeRunner
 from umad.engine.llamacpp.draft_model import DRAFT_SEQS, DraftPool, FoundDraft, find_draft
+from umad.engine.llamacpp.estimating import estimate
 from umad.engine.steps.cutter import Cutter
 from umad.errors import ModelLoadFailed
 from umad.models.drafts import AUTO
@@ -226,6 +227,19 @@ def test_a_draft_whose_tokens_cannot_be_taken_back_is_refused(tmp_path: Path) ->
 
     with pytest.raises(ModelLoadFailed, match="tokens cannot be taken back"):
         find_draft(options(nano.path(), mamba, draft="mamba"))
+
+
+def test_the_memory_of_a_draft_is_told_and_kept_free() -> None:
+    llama.start()
+    found = find_draft(options(nano.path(), draft="nano"))
+    assert found is not None
+
+    alone = estimate(replace(options(nano.path(), draft="nano"), drafts=()), ())
+    both = estimate(options(nano.path(), draft="nano"), ())
+
+    assert both.total_bytes - alone.total_bytes == both.draft_bytes == found.n_bytes
+    assert both.most_tokens < alone.most_tokens
+    assert "draft" in [part.name for part in both.parts]
 
 
 def test_an_engine_tells_its_draft_and_answers_as_without(nano_path: Path) -> None:
