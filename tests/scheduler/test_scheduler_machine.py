@@ -19,6 +19,7 @@ from umad.forgetting import ForgetScope
 from umad.scheduler import SchedulerSpec, Submission, assemble
 from umad.scheduler.costs.step_cost import CostModel
 from umad.scheduler.memory.windows import Beginnings, Window
+from umad.scheduler.speculation.drafting import DraftShape
 from umad.step import Finished, Sampled, SeqPark, SeqRestore, StepPlan, StepResult, Verified
 
 MAX_SEQS = 5
@@ -99,6 +100,7 @@ class SchedulerMachine(RuleBasedStateMachine):
                 skip_ms=self.skip_ms,
                 cost=self.cost(),
                 speculates=self.speculates,
+                draft=self.draft(),
                 saved={
                     session: np.array(plain(slabs), dtype=np.int32)
                     for session, slabs in files.items()
@@ -185,6 +187,15 @@ class SchedulerMachine(RuleBasedStateMachine):
     def cost(self) -> CostModel | None:
         """What is known of the device; None for nothing."""
         return None
+
+    def draft(self) -> DraftShape | None:
+        """The draft model; None for none."""
+        return None
+
+    def completed(self, plan: StepPlan) -> StepPlan:
+        """A plan with what the draft has guessed."""
+        assert not plan.drafts
+        return plan
 
     def device_ms(self, plan: StepPlan) -> float:
         """How long a step takes."""
@@ -320,6 +331,7 @@ class SchedulerMachine(RuleBasedStateMachine):
         if plan.is_idle:
             self.scheduler.kept_house(plan, house, self.now_ns)
             return plan
+        plan = self.completed(plan)
         assert plan.n_rows <= BATCH
         under = self.under(plan)
         if outcome == "cut" and plan.cuttable:
