@@ -210,10 +210,6 @@ def _read_projector(text: str) -> str | None:
     return None if text == "auto" else _read_path(text)
 
 
-def _read_device(text: str) -> str | None:
-    return None if text == "auto" else _read_text(text)
-
-
 def _write_or_auto(value: str | None) -> str:
     return "auto" if value is None else value
 
@@ -376,7 +372,7 @@ DEVICE = ValueKind(
     wants="auto, none, or names of devices with commas between",
     metavar="auto|none|NAME",
     unit="auto, none or names",
-    read=_read_device,
+    read=lambda text: None if text == "auto" else _read_text(text),
     write=_write_or_auto,
 )
 PROJECTOR = ValueKind(
