@@ -91,6 +91,7 @@ GGML: tuple[str, ...] = (
     "ggml_backend_cpu_buffer_type",
     "ggml_backend_dev_backend_reg",
     "ggml_backend_dev_buffer_type",
+    "ggml_backend_dev_by_name",
     "ggml_backend_dev_count",
     "ggml_backend_dev_description",
     "ggml_backend_dev_get",
