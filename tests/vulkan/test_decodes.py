@@ -42,9 +42,14 @@ def new_context(model: llama.Model) -> llama.Context:
     return llama.Context(model, options, abort=abort_flag_for(llama.devices()))
 
 
+@pytest.fixture(scope="module", autouse=True)
+def started() -> None:
+    """llama.cpp says in its log where weights lie. It has to be heard before a model is opened."""
+    llama.start()
+
+
 @pytest.fixture(scope="module")
 def context() -> Iterator[llama.Context]:
-    llama.start()
     model = llama.Model(str(nano.path()), gpu_layers=-1)
     context = new_context(model)
     yield context
