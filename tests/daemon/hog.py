@@ -10,7 +10,7 @@ from typing import IO
 
 import psutil
 
-from umad.engine.process import die_with_parent
+from umad.engine.prctl import die_with_parent
 
 GROUPS = Path("/sys/fs/cgroup")
 MB = 2**20

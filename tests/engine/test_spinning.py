@@ -205,7 +205,7 @@ def test_what_a_thread_that_does_other_work_waits_is_not_the_decode_s() -> None:
     core = min(os.sched_getaffinity(0))
     script = (
         "import os, sys, threading, time\n"
-        "from umad.engine.process import name_thread\n"
+        "from umad.engine.prctl import name_thread\n"
         "from umad.engine.steps.decode_waits import DecodeWaits\n"
         f"os.sched_setaffinity(0, {{{core}}})\n"
         "waited_ns = DecodeWaits()\n"

@@ -46,6 +46,7 @@ continues each stream where it stopped.
     engine         one model's open questions and its link to the process; engine_state: its
                    state table
     engine_run     one process of an engine, from its start to its end
+    load_pauses    loads that only background work waits for rest while interactive work runs
     engine_link    frames to and from a process; engine_process: the process itself
     loaded_names   finds the loaded model that a name means
     launcher       builds the real engine's command line; names: finds the file of a model's name;

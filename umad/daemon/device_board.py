@@ -12,7 +12,15 @@ import tempfile
 from types import TracebackType
 from typing import Self
 
-from umad.engine.board.page import BOARD_BYTES, SEATS, lay_out, take_seat, words_of
+from umad.engine.board.page import (
+    BOARD_BYTES,
+    SEATS,
+    anybody_is_interactive,
+    lay_out,
+    may_stop,
+    take_seat,
+    words_of,
+)
 
 # linux/fcntl.h.
 _F_ADD_SEALS = 1033
@@ -57,6 +65,15 @@ class DeviceBoard:
         self._seats[model] = found
         take_seat(self._words, found)
         return found
+
+    def is_interactive(self, now_ns: int) -> bool:
+        """Whether any engine has interactive work."""
+        return anybody_is_interactive(self._words, now_ns)
+
+    def may_stop(self, model: str) -> bool:
+        """Whether the process of that model's engine says that it may be stopped for a while."""
+        seat = self._seats.get(model)
+        return seat is not None and may_stop(self._words, seat)
 
 
 def _unnamed_file() -> int:

@@ -7,6 +7,7 @@ Not: the messages on the link (`umad.daemon.engine_link`) or when the process is
 import asyncio
 import contextlib
 import logging
+import signal
 import socket
 from asyncio.subprocess import DEVNULL, PIPE, STDOUT, Process
 from collections import deque
@@ -104,6 +105,19 @@ class EngineProcess:
         if self._process.returncode is None:
             with contextlib.suppress(ProcessLookupError):
                 self._process.kill()
+
+    def stop_for_a_while(self) -> None:
+        """Stop the process where it is (SIGSTOP); it can be killed nevertheless."""
+        self._signal(signal.SIGSTOP)
+
+    def go_on(self) -> None:
+        """Let a process that was stopped go on; no effect on one that runs."""
+        self._signal(signal.SIGCONT)
+
+    def _signal(self, number: signal.Signals) -> None:
+        if self._process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                self._process.send_signal(number)
 
     async def wait(self) -> int:
         """Reap the process and return its exit status, negative for a signal.

@@ -120,6 +120,16 @@ class EngineRun:
         if self._process is not None:
             self._process.kill()
 
+    def stop_for_a_while(self) -> None:
+        """Stop the process where it is; it can be killed nevertheless."""
+        if self._process is not None:
+            self._process.stop_for_a_while()
+
+    def go_on(self) -> None:
+        """Let a process that was stopped go on; no effect on one that runs."""
+        if self._process is not None:
+            self._process.go_on()
+
     def _load_timed_out(self, load_s: float) -> None:
         if self._engine.state is EngineState.STARTING:
             words = f"it was not ready within {load_s:g} s"

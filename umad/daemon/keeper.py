@@ -83,6 +83,21 @@ class Keeper:
         """Whether its next process goes on with what another one has begun."""
         return any(entry.begun_ns for entry in self.engine.journal)
 
+    @property
+    def name(self) -> str:
+        """The model's name."""
+        return self.engine.name
+
+    def stop_for_a_while(self) -> None:
+        """Stop its process where it is; it can be killed nevertheless."""
+        if self._run is not None:
+            self._run.stop_for_a_while()
+
+    def go_on(self) -> None:
+        """Let a process that was stopped go on; no effect on one that runs."""
+        if self._run is not None:
+            self._run.go_on()
+
     def load(self) -> None:
         """Ask for a model that failed or was suspended; no effect on one that lives or waits."""
         engine = self.engine

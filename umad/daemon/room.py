@@ -166,7 +166,7 @@ def decide(wish: Wish, residents: Sequence[Resident], limits: Limits, now_ns: in
 
 def in_line(wishes: Iterable[Wish], now_ns: int) -> list[Wish]:
     """The wishes in the order in which they are granted."""
-    return sorted(wishes, key=lambda one: (-_standing(one, now_ns), one.since_ns))
+    return sorted(wishes, key=lambda one: (-standing(one, now_ns), one.since_ns))
 
 
 def least_stay_ns(load_ns: int) -> int:
@@ -240,7 +240,8 @@ def _goes(one: Resident) -> bool:
     return one.stand in (Stand.YIELDING, Stand.LEAVING)
 
 
-def _standing(wish: Wish, now_ns: int) -> Work:
+def standing(wish: Wish, now_ns: int) -> Work:
+    """How urgent a wish is by now."""
     ages = wish.work is not Work.NONE and now_ns - wish.since_ns >= _AGES_NS
     return Work.INTERACTIVE if ages else wish.work
 
@@ -253,7 +254,7 @@ def _may_leave_ns(one: Resident, wish: Wish, now_ns: int) -> int:
     stays_ns = one.ready_ns + least_stay_ns(one.load_ns)
     if one.work is Work.NONE:
         return stays_ns
-    patience_ns = _PATIENCE_NS[_standing(wish, now_ns), one.work]
+    patience_ns = _PATIENCE_NS[standing(wish, now_ns), one.work]
     return max(stays_ns, wish.since_ns + patience_ns)
 
 

@@ -21,6 +21,7 @@ from umad.daemon.engine import Engine
 from umad.daemon.engine_state import GONE, EngineState
 from umad.daemon.keep_alive import GRACE_NS
 from umad.daemon.keeper import Keeper
+from umad.daemon.load_pauses import LOOK_S, Interactive, LoadPauses
 from umad.daemon.needs import Needs
 from umad.daemon.residents import residents, work_of
 from umad.daemon.room import (
@@ -34,6 +35,7 @@ from umad.daemon.room import (
     Work,
     decide,
     in_line,
+    standing,
 )
 from umad.errors import Cancelled, EngineFailed, LimitExceeded, UmadError
 from umad.request import INTERACTIVE
@@ -91,8 +93,8 @@ class _Look:
 class Rotation:
     """The turns of one daemon's models.
 
-    keepers: by name; the supervisor's own table. needs: None where memory is not looked at. tell:
-    tells an engine's waiting requests how it stands.
+    keepers: by name; the supervisor's own table. needs: None where memory is not looked at. board:
+    None where loads rest for nobody. tell: tells an engine's waiting requests how it stands.
     """
 
     def __init__(
@@ -102,6 +104,7 @@ class Rotation:
         rules: RotationRules,
         clock: Clock,
         needs: Needs | None = None,
+        board: Interactive | None = None,
         tell: Callable[[Engine], None],
     ) -> None:
         self._keepers = keepers
@@ -109,6 +112,7 @@ class Rotation:
         self._clock = clock
         self._needs = needs
         self._tell = tell
+        self._pauses = LoadPauses(board, clock=clock, load_s=rules.load_s)
         self._turns: dict[str, _Turn] = {}
         self._soon: asyncio.Handle | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -140,6 +144,7 @@ class Rotation:
     def stop(self) -> None:
         """Start nothing any more."""
         self._has_stopped = True
+        self._pauses.stop()
         for handle in (self._soon, self._timer):
             if handle is not None:
                 handle.cancel()
@@ -170,6 +175,8 @@ class Rotation:
             self._let_rest(keeper, look)
             self._let_yield(keeper, look)
         self._grant(keepers, look)
+        loads = [one for one in keepers if one.engine.state is EngineState.STARTING]
+        self._pauses.follow(loads, self._may_pause)
         self._tell_waiting(keepers, look)
         self._arm(look)
 
@@ -217,6 +224,8 @@ class Rotation:
         for at, wish in enumerate(wishes):
             others = self._residents(besides=wish.name)
             decision = self._decided(wish, others, look)
+            if (decision.starts or decision.leave) and self._holds(wish, look):
+                decision = Decision(why="interactive work goes first")
             self._keepers[wish.name].engine.waits_for = decision.why
             if decision.again_ns is not None:
                 look.due_ns.append(decision.again_ns)
@@ -249,6 +258,21 @@ class Rotation:
             return Decision(why="its memory is reckoned")
         return decide(wish, others, limits, look.now_ns)
 
+    def _holds(self, wish: Wish, look: _Look) -> bool:
+        """Whether the wish waits for a rest of interactive work."""
+        if standing(wish, look.now_ns) is Work.INTERACTIVE or not self._pauses.holds(wish.name):
+            return False
+        look.due_ns.append(look.now_ns + round(LOOK_S * NS_PER_S))
+        return True
+
+    def _may_pause(self, name: str) -> bool:
+        """Whether only background work waits for a model, or nobody."""
+        keeper = self._keepers.get(name)
+        if keeper is None or keeper.engine.state is not EngineState.STARTING:
+            return False
+        load = self._turn(name).load or Work.NONE
+        return max(work_of(keeper.engine, self._rules.interactive), load) is not Work.INTERACTIVE
+
     def _start(self, wish: Wish, others: Iterable[Resident]) -> None:
         keeper, turn = self._keepers[wish.name], self._turns[wish.name]
         turn.since_ns = None
@@ -256,6 +280,7 @@ class Rotation:
         fills = self._needs is None or self._needs.fills_memory
         keeper.reckoned_bytes = None if fills or wish.need is _NO_NEED else wish.need.good_bytes
         turn.need = None
+        self._pauses.begins(wish.name)
         keeper.start(beside_bytes=sum(one.n_bytes for one in others))
 
     def _send_off(self, keeper: Keeper, wish: Wish) -> None:

@@ -46,6 +46,7 @@ from umad.daemon.fanout import Fanout
 from umad.daemon.forgetting import Forgetting
 from umad.daemon.job_verbs import JobVerbs
 from umad.daemon.launcher import engine_launcher
+from umad.daemon.load_pauses import Interactive
 from umad.daemon.memory import ProcessMemory
 from umad.daemon.names import ModelNames, folders_library
 from umad.daemon.needs import Needs
@@ -147,6 +148,7 @@ def run_daemon(
                 launcher or engine_launcher(settings, budget=settled, board=board, drafts=drafts),
                 budget=settled,
                 inherited=(board.fd,),
+                board=board,
                 companions=companions,
                 library=library,
                 notifier=notifier,
@@ -175,14 +177,15 @@ class Daemon:
         *,
         budget: Budget | None = None,
         inherited: tuple[int, ...] = (),
+        board: Interactive | None = None,
         companions: Sequence[tuple[str, Sequence[str]]] = (),
         library: Library | None = None,
         pressure: Callable[[], MemoryReading] | None = None,
         notifier: Notifier | None = None,
     ) -> None:
-        """budget: shown on the scorecard. inherited: descriptors that engines inherit. pressure:
-        reads the machine's memory, as the platform tells it unless given. notifier: tells the
-        service manager.
+        """budget: shown on the scorecard. inherited: descriptors that engines inherit. board:
+        shows interactive work, for which loads rest. pressure: reads the machine's memory, as the
+        platform tells it unless given. notifier: tells the service manager.
         """
         clock = clock or MonotonicClock()
         library = library or folders_library(settings.model_folders)
@@ -190,10 +193,8 @@ class Daemon:
         drafts = DraftFiles(settings, names)
         # The first look at all folders, which may take long on a slow disk, is not the loop's.
         names.all()
-        scorecard = Scorecard(
-            latency_cap=settings.latency_cap,
-            budget_gbps=None if budget is None else budget.gbps,
-        )
+        gbps = None if budget is None else budget.gbps
+        scorecard = Scorecard(latency_cap=settings.latency_cap, budget_gbps=gbps)
         self._settings = settings
         self._companions = companions
         self._clock = clock
@@ -229,6 +230,7 @@ class Daemon:
                 ),
             ),
             needs=Needs(settings, drafts),
+            board=board,
         )
         self._jobs = JobVerbs(
             library=library,

@@ -25,6 +25,7 @@ from umad.daemon.engine_process import Launcher
 from umad.daemon.engine_state import EngineState
 from umad.daemon.keep_alive import KeepAlive, keep_alive_of
 from umad.daemon.keeper import Keeper
+from umad.daemon.load_pauses import Interactive
 from umad.daemon.meant_models import LEAVING, MeantModels, meant_engine
 from umad.daemon.names import ModelFile, ModelNames, not_by_name
 from umad.daemon.needs import Needs
@@ -73,9 +74,11 @@ class Supervisor:
         names: ModelNames | None = None,
         rules: LoadingRules | None = None,
         needs: Needs | None = None,
+        board: Interactive | None = None,
     ) -> None:
         """names: the names by which models are known; without it only `nano`. needs: the memory of
-        models; without it, memory makes none of them leave.
+        models; without it, memory makes none of them leave. board: shows interactive work; without
+        it, loads rest for nobody.
         """
         self._rules = rules or LoadingRules()
         self._names = names or ModelNames()
@@ -90,6 +93,7 @@ class Supervisor:
             rules=self._rules.rotation,
             clock=clock,
             needs=needs,
+            board=board,
             tell=events.engine_waits,
         )
         self._meant = MeantModels(self._keepers, self._names, lazy_load=self._rules.lazy_load)

@@ -25,7 +25,8 @@ ends and, on Linux, when its parent dies. Not here: clients, restarts, the journ
     start         the imports before that, which give way to other engines
     aside         parts of a load on idle cores alone
     waiting       how the threads of libraries wait
-    process       what the platform adds: parent's death, names of threads, memory, cores
+    prctl         the parent's death, and names of threads
+    process       what the platform adds: deep stacks, memory, cores
     traced        the parts that a trace of a second of serving shows
     wiring        makes every part and puts them together
     backend       the seam to what computes; its parts are tokens (a vocabulary), slabs (cells in

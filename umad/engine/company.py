@@ -5,7 +5,8 @@ takes a core. Where another engine has interactive work meanwhile, they take les
 are read (`umad.engine.llamacpp.read_through`). Any thread, one at a time.
 """
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from typing import TypeVar
 
 from umad.engine.aside import run_aside, step_back
@@ -50,6 +51,19 @@ class Company:
         they would serve requests later, and stay on idle cores alone.
         """
         return part() if self.keeps_threads else self.aside(part)
+
+    @contextlib.contextmanager
+    def measuring(self) -> Iterator[None]:
+        """Inside, the daemon does not stop this process, because that would be measured too."""
+        self._seat.let_stop(False)
+        try:
+            yield
+        finally:
+            self._seat.let_stop(True)
+
+    def has_loaded(self) -> None:
+        """From now on the daemon does not stop this process."""
+        self._seat.let_stop(False)
 
     def leave(self) -> None:
         """Nothing runs here any more. The kernel takes the memory back, on idle cores alone where

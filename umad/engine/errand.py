@@ -28,7 +28,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import IO, Any
 
-from umad.engine.process import die_with_parent
+from umad.engine.prctl import die_with_parent
 from umad.errors import EngineFailed, InternalError, ModelLoadFailed, UmadError
 from umad.isolated import python_module
 from umad.niceness import session_steps_back

@@ -12,7 +12,8 @@ from collections.abc import Sequence
 
 from umad.engine.launch import PROGRAM, EngineOptions
 from umad.engine.mail.mailbox import Mailbox
-from umad.engine.process import die_with_parent, map_large_blocks, name_thread
+from umad.engine.prctl import die_with_parent, name_thread
+from umad.engine.process import map_large_blocks
 from umad.engine.traced import PARTS
 from umad.engine.wiring import serve
 from umad.errors import EngineFailed, UmadError

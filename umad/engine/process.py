@@ -1,4 +1,4 @@
-"""Adds what the platform offers to a process: its parent's death, thread names, cores, memory.
+"""Adds what the platform offers to a process: deep stacks, cores, memory.
 
 Each function does its best, and does nothing where the platform has no such thing.
 """
@@ -7,7 +7,6 @@ import contextlib
 import ctypes
 import os
 import re
-import signal
 import sys
 import threading
 from collections.abc import Callable
@@ -17,7 +16,6 @@ import psutil
 
 from umad.control_groups import cores_limit, memory_limit
 
-_PR_SET_PDEATHSIG, _PR_SET_NAME = 1, 15  # linux/prctl.h
 _LOW_PRIORITY = 5
 # llguidance recurses along chains of references: 256 KiB of schema went 8,000 deep and overran 32
 # MiB. Only the pages that are touched take memory.
@@ -26,22 +24,6 @@ DEEP_STACK_BYTES = 256 * 2**20
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 _LARGE_BYTES, _KEPT_BYTES = 4 * 2**20, 8 * 2**20
 _starting = threading.Lock()
-
-
-def die_with_parent(parent: int) -> None:
-    """Ask the kernel for SIGKILL when the parent process `parent` ends, however it ends. On
-    platforms without that, the end of the socket ends this process a little later.
-    """
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-        if os.getppid() != parent:  # the parent ended before we asked
-            os._exit(1)
-
-
-def name_thread(name: str) -> None:
-    """Name the calling thread for `top` and `perf`; 15 characters are shown."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_NAME, name.encode()[:15], 0, 0, 0)
 
 
 def start_deep_thread(run: Callable[[], None], name: str) -> None:

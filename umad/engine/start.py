@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 
 from umad.clock import MonotonicClock
 from umad.engine.aside import run_aside
-from umad.engine.board.page import BOARD_BYTES, others_are_interactive, words_of
+from umad.engine.board.page import BOARD_BYTES, let_stop, others_are_interactive, words_of
 
 # In this order each takes a tenth of a second or less.
 _PARTS = (
@@ -55,4 +55,5 @@ def _look(arguments: Sequence[str]) -> Callable[[], bool]:
     if fd is None:
         return lambda: False
     words, clock = words_of(mmap.mmap(fd, BOARD_BYTES)), MonotonicClock()
+    let_stop(words, seat, True)
     return lambda: others_are_interactive(words, seat, clock.now_ns())

@@ -143,7 +143,8 @@ def serve(options: EngineOptions, link: socket.socket, mailbox: Mailbox) -> None
                 lambda: _rehearse(options, model, aside_cost, traffic, intake, cutter, clock)
             )
         else:
-            _rehearse(options, model, model.cost, traffic, intake, cutter, clock)
+            with company.measuring():
+                _rehearse(options, model, model.cost, traffic, intake, cutter, clock)
             if model.cost_file is not None:
                 model.cost_file.write(model.cost)
     watch = BoardWatch(seat, cutter)
@@ -245,6 +246,7 @@ def serve(options: EngineOptions, link: socket.socket, mailbox: Mailbox) -> None
     # by itself, either.
     gc.freeze()
     gc.disable()
+    company.has_loaded()
     seat.computes(0)
     emitter.put(EngineReady(facts=model.facts.as_map()))
     loop.run()

@@ -18,7 +18,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from umad.engine.process import die_with_parent, name_thread
+from umad.engine.prctl import die_with_parent, name_thread
 from umad.speech.window import (
     SAMPLE_RATE,
     Part,

@@ -19,7 +19,8 @@ import psutil
 from umad.clock import MonotonicClock
 from umad.engine.board.seat import BoardSeat
 from umad.engine.mail.emitter import Emitter
-from umad.engine.process import decode_threads, die_with_parent, name_thread
+from umad.engine.prctl import die_with_parent, name_thread
+from umad.engine.process import decode_threads
 from umad.errors import EngineFailed, ProtocolViolation, UmadError, Unsupported
 from umad.models.whisper import WhisperHeader, read_whisper
 from umad.protocol.frames import MAX_FRAME_BYTES, FrameReader

@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 from umad.clock import Clock
 from umad.engine.board.seat import BoardSeat
-from umad.engine.process import name_thread
+from umad.engine.prctl import name_thread
 from umad.speech.spells import Spells
 from umad.speech.transcriber import Transcriber
 from umad.units import NS_PER_S

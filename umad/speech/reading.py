@@ -16,7 +16,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any, BinaryIO
 
-from umad.engine.process import die_with_parent
+from umad.engine.prctl import die_with_parent
 from umad.media.recognizing import HEAD_BYTES, Unreadable
 from umad.speech.window import SAMPLE_RATE
 

@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from umad.engine.ahead.turns import EndedTurn
-from umad.engine.process import let_others_first, name_thread, start_deep_thread
+from umad.engine.prctl import name_thread
+from umad.engine.process import let_others_first, start_deep_thread
 
 log = logging.getLogger("umad.engine")
 

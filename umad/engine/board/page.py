@@ -13,7 +13,7 @@ import mmap
 from collections.abc import MutableSequence
 
 # Version of the layout. Engines and daemon are one version of umad, so this only finds mistakes.
-LAYOUT = 4
+LAYOUT = 5
 SEATS = 64
 # Each seat has two cache lines of its own, so that writers do not take each other's lines away.
 WORDS_PER_SEAT = 16
@@ -28,7 +28,9 @@ LATE_NS = 100_000_000
 
 # Words of the page's head, which stands before the seats.
 LAYOUT_WORD, SEATS_TAKEN = 0, 1
-# Words of a seat. The mailbox thread writes arrived_ns, the step thread the others.
+# Words of a seat. MAY_STOP is 1 while the engine loads and measures nothing: then the daemon may
+# stop its process for a while (`umad.daemon.load_pauses`). The mailbox thread writes arrived_ns,
+# the step thread the others.
 (
     ARRIVED_NS,
     STEPPED_NS,
@@ -39,7 +41,8 @@ LAYOUT_WORD, SEATS_TAKEN = 0, 1
     WAITS_UNTIL_NS,
     STEPS,
     COMPUTES_NS,
-) = range(9)
+    MAY_STOP,
+) = range(10)
 
 BoardWords = MutableSequence[int]
 
@@ -64,6 +67,23 @@ def is_interactive(words: BoardWords, seat: int, now_ns: int) -> bool:
     if arrived_ns > stepped_ns:  # its step thread has not looked yet
         return abs(now_ns - arrived_ns) < STALE_NS
     return words[at + INTERACTIVE] > 0 and abs(now_ns - stepped_ns) < STALE_NS
+
+
+def anybody_is_interactive(words: BoardWords, now_ns: int) -> bool:
+    """Whether any engine has interactive work."""
+    return any(
+        is_interactive(words, seat, now_ns) for seat in range(min(words[SEATS_TAKEN], SEATS))
+    )
+
+
+def may_stop(words: BoardWords, seat: int) -> bool:
+    """Whether the process of that seat may be stopped for a while."""
+    return words[(seat + 1) * WORDS_PER_SEAT + MAY_STOP] == 1
+
+
+def let_stop(words: BoardWords, seat: int, may: bool) -> None:
+    """Say whether the process of that seat may be stopped for a while. Only the engine itself."""
+    words[(seat + 1) * WORDS_PER_SEAT + MAY_STOP] = int(may)
 
 
 def others_are_interactive(words: BoardWords, own_seat: int, now_ns: int) -> bool:

@@ -24,6 +24,7 @@ from umad.engine.board.page import (
     WORDS_PER_SEAT,
     BoardWords,
     is_interactive,
+    let_stop,
     others_are_interactive,
     take_seat,
     words_of,
@@ -90,6 +91,10 @@ class BoardSeat:
         loads, then the step thread.
         """
         self._words[self._at + COMPUTES_NS] = since_ns
+
+    def let_stop(self, may: bool) -> None:
+        """Say whether the daemon may stop this process for a while. The thread that loads."""
+        let_stop(self._words, self._seat, may)
 
     def begins(self, now_ns: int) -> None:
         """Show that a step begins. Step thread."""

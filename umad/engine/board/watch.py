@@ -8,7 +8,7 @@ thread's.
 import threading
 
 from umad.engine.board.seat import BoardSeat
-from umad.engine.process import name_thread
+from umad.engine.prctl import name_thread
 from umad.engine.steps.cutter import Cutter
 
 # A cut takes 6 to 13 ms to act. Looking this often makes it at most 5 ms later, and costs a thread

@@ -24,7 +24,8 @@ from collections.abc import Callable, Iterable
 
 from umad.engine.constraints.distinct_items import DistinctItems
 from umad.engine.constraints.guidance import Grammar
-from umad.engine.process import name_thread, start_deep_thread
+from umad.engine.prctl import name_thread
+from umad.engine.process import start_deep_thread
 from umad.errors import BadRequest, InternalError, UmadError
 from umad.sampling.allowed import Allowed
 

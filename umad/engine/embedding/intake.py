@@ -19,7 +19,7 @@ from umad.engine.embedding.lookup import TokenArray, look_up
 from umad.engine.embedding.work import AnswerForm
 from umad.engine.mail.fair_queue import FairQueue
 from umad.engine.mail.step_mail import DropEmbed, EmbedArrival, StepMail
-from umad.engine.process import name_thread
+from umad.engine.prctl import name_thread
 from umad.engine.vocab import Pairs, Vocabulary
 from umad.errors import BadRequest, InternalError, PromptTooLong, UmadError, Unsupported
 from umad.forgetting import ForgetScope

@@ -3,6 +3,7 @@
 Not: how a file is opened (`loading`). Owner: the main thread opens it, the step thread uses it.
 """
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -262,7 +263,8 @@ class LlamaBackend:
         draft = None
         if found is not None and _takes_back(loaded):
             compute = _here if company is None else company.compute_aside
-            draft = compute(lambda: LlamaDraft(found, options.engine, now_ns))
+            with contextlib.nullcontext() if company is None else company.measuring():
+                draft = compute(lambda: LlamaDraft(found, options.engine, now_ns))
         return LlamaModel(
             loaded, options.engine, devices, projector=projector, draft=draft, now_ns=now_ns
         )

@@ -13,7 +13,8 @@ import threading
 import numpy as np
 from numpy.typing import NDArray
 
-from umad.engine.process import let_others_first, name_thread, trim_heap
+from umad.engine.prctl import name_thread
+from umad.engine.process import let_others_first, trim_heap
 
 
 class HostMemory:

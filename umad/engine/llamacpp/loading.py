@@ -4,6 +4,7 @@ A file that is broken or too large for the machine was refused before (`fitting`
 only llama.cpp can find is reported in its own words. Owner: the main thread.
 """
 
+import contextlib
 import logging
 import os
 from collections.abc import Callable
@@ -216,14 +217,18 @@ def _generator(
     options, model = opened.options, opened.model
     warm = WarmUp(model, context, fitting.context, fitting.n_streams, now_ns)
     compute_aside = _here if company is None else company.compute_aside
+    measuring = contextlib.nullcontext if company is None else company.measuring
     warmup_ms = compute_aside(lambda: warm.first_ms(reads_all=fitting.reads_all))
     if opened.abort.gate is not None:
-        try_gate(context, opened.abort.gate, token=max(model.bos, 0), now_ns=now_ns)
-    states = compute_aside(lambda: _states(opened, context, fitting))
+        with measuring():
+            try_gate(context, opened.abort.gate, token=max(model.bos, 0), now_ns=now_ns)
+    with measuring():
+        states = compute_aside(lambda: _states(opened, context, fitting))
     if states is None and _may_be_full(opened, fitting):
         fitting, context = _with_full_windows(opened, fitting, context)
         warm = WarmUp(model, context, fitting.context, fitting.n_streams, now_ns)
-        states = _states(opened, context, fitting)
+        with measuring():
+            states = _states(opened, context, fitting)
     n_cells = context.n_cells - fitting.n_spare
     embeds = opened.embeds(n_cells=n_cells, generates=True)
     owns_windows = _has_small_windows(opened, fitting)
@@ -239,7 +244,8 @@ def _generator(
     file = None if costs_folder is None else CostFile(costs_folder, _about(opened, owns_windows))
     tiles = fitting.n_spare > 0 and can_share
     is_beside = company is not None and company.is_busy
-    cost, observed = costs(warm, file, tiles=tiles, is_beside=is_beside)
+    with measuring():
+        cost, observed = costs(warm, file, tiles=tiles, is_beside=is_beside)
     parking = None
     if can_share:
         parking = compute_aside(lambda: _parking(opened, context, fitting, states, window))

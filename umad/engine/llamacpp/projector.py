@@ -28,7 +28,7 @@ from umad.engine.media.facts import MediaFacts
 from umad.engine.media.gate import EncodeGate
 from umad.engine.media.layout import MediumLayout, RowPiece, TextPiece
 from umad.engine.media.rows import Rows
-from umad.engine.process import name_thread
+from umad.engine.prctl import name_thread
 from umad.errors import BadRequest, EngineFailed, ModelLoadFailed
 from umad.media.medium import Medium
 from umad.units import NS_PER_S

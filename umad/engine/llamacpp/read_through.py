@@ -18,7 +18,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from umad.engine.company import Company
-from umad.engine.process import let_others_first, name_thread
+from umad.engine.prctl import name_thread
+from umad.engine.process import let_others_first
 
 log = logging.getLogger("umad.engine")
 

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 from umad.engine.llamacpp import llama
 from umad.engine.llamacpp.repack_trial import RepackTrial
-from umad.engine.process import die_with_parent
+from umad.engine.prctl import die_with_parent
 
 TRYING, WRONG, DONE = "trying", "wrong", "done"
 

@@ -21,7 +21,8 @@ from typing import Any
 from umad.engine.llamacpp import llama
 from umad.engine.llamacpp.processor import has_instruction
 from umad.engine.llamacpp.repack_check import RepackUnknown, repack_memory
-from umad.engine.process import decode_threads, die_with_parent
+from umad.engine.prctl import die_with_parent
+from umad.engine.process import decode_threads
 
 _FLAGS = ("amx_tile", "amx_int8", "amx_bf16")
 

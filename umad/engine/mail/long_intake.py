@@ -11,7 +11,8 @@ import threading
 from collections.abc import Callable
 
 from umad.engine.mail.fair_queue import FairQueue
-from umad.engine.process import name_thread, start_deep_thread
+from umad.engine.prctl import name_thread
+from umad.engine.process import start_deep_thread
 from umad.protocol.link import EngineCall, Submit, ToEngine
 
 # While one thread is busy with a bad grammar, the other serves everybody else.

@@ -23,7 +23,7 @@ from umad.engine.mail.intake import SHORT_CHARS, Intake
 from umad.engine.mail.long_intake import Deliver, LongIntake
 from umad.engine.mail.step_mail import Arrival, AttachRing, ForgetMail, SpareMail, StepMail
 from umad.engine.mail.step_news import rejection
-from umad.engine.process import name_thread
+from umad.engine.prctl import name_thread
 from umad.engine.steps.cutter import Cutter
 from umad.engine.vocab import Vocabulary
 from umad.errors import (

@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 from umad.engine.aside import take_only_idle_cores
-from umad.engine.process import name_thread
+from umad.engine.prctl import name_thread
 from umad.engine.sessions.file import Slab
 from umad.engine.sessions.folder import SessionFolder
 from umad.engine.sessions.trials import Trials

@@ -2,7 +2,7 @@
 
 The step thread and the threads that OpenMP starts for it carry one name, since a thread gets the
 name of the one that starts it. All other threads of the process have names of their own
-(`umad.engine.process.name_thread`). They are left out: some of them let others first, so they wait
+(`umad.engine.prctl.name_thread`). They are left out: some of them let others first, so they wait
 for long beside the decode's own threads.
 
 Only where the kernel tells waits (`umad.engine.process.tells_waits`). Owner: the step thread.
