@@ -64,3 +64,5 @@ class EncodeTurn:
     ms: float
     # It is background work.
     bulk: bool
+    # Streams are read beside it.
+    beside_readers: bool

@@ -1,5 +1,10 @@
 """Media become rows, and the rows give the logits that llama.cpp's own helper gives."""
 
+import contextlib
+import os
+import subprocess
+import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,6 +30,7 @@ from umad.engine.llamacpp.projector_file import checked_header, fingerprint, ten
 from umad.engine.media.facts import MediaFacts
 from umad.engine.media.rows import Rows
 from umad.errors import BadRequest, ModelLoadFailed
+from umad.media.limits import GENTLE_S
 from umad.media.medium import Medium
 
 
@@ -52,7 +58,7 @@ class Seen:
     def rows(self, medium: Medium, *, turn_ns: int = 10**9) -> list[Rows]:
         found = []
         for run in self.projector.layout(medium).runs:
-            work = self.projector.begin(medium, run.index)
+            work = self.projector.begin(medium, run.index, gently=False)
             while not work.go_on(turn_ns):
                 pass
             found.append(work.rows())
@@ -140,7 +146,7 @@ def test_an_encoder_computes_nothing_while_it_is_held(tmp_path: Path) -> None:
     model = seen(tmp_path, "gemma3")
     gate = model.projector._gate
     gate.most_stride = 1
-    work = model.projector.begin(image(), 0)
+    work = model.projector.begin(image(), 0, gently=True)
 
     # A turn this short may end before the encoder's thread has begun.
     while not gate.n_asked:
@@ -160,7 +166,7 @@ def test_an_encoding_that_was_ended_leaves_nothing_to_the_next_one(
 ) -> None:
     medium = FAMILIES[family][1]()
     whole = model.rows(medium)
-    work = model.projector.begin(medium, 0)
+    work = model.projector.begin(medium, 0, gently=True)
     model.projector._gate.most_stride = 1
     while not model.projector._gate.n_asked:
         assert not work.go_on(1)
@@ -287,7 +293,7 @@ def test_two_projectors_of_one_shape_have_two_fingerprints(tmp_path: Path) -> No
 def test_an_encoding_that_fails_says_so_and_the_next_one_works(tmp_path: Path) -> None:
     model = seen(tmp_path, "gemma3")
     # The medium has no second run, as one would have whose layout was made by other limits.
-    work = model.projector.begin(image(), 1)
+    work = model.projector.begin(image(), 1, gently=True)
 
     with pytest.raises(BadRequest, match="this image could not be encoded"):
         work.go_on(10**9)
@@ -303,7 +309,7 @@ def test_a_turn_ends_while_pixels_are_still_made_into_what_the_encoder_reads(
     model = seen(tmp_path, "gemma3")
     photo = image(4000, 3000)
 
-    work = model.projector.begin(photo, 0)
+    work = model.projector.begin(photo, 0, gently=True)
     is_done = work.go_on(1)
     while not work.go_on(10**9):
         pass
@@ -312,4 +318,77 @@ def test_a_turn_ends_while_pixels_are_still_made_into_what_the_encoder_reads(
 
     assert not is_done
     assert (rows == model.rows(photo)[0]).all()
+    model.close()
+
+
+BUSY = "import sys; sys.stdout.write('on\\n'); sys.stdout.flush()\nwhile True: pass"
+# Twelve megapixels take some tenths of a second of a core.
+WORK_S = 15.0
+needs_linux = pytest.mark.skipif(sys.platform != "linux", reason="threads have no priority here")
+
+
+@contextlib.contextmanager
+def busy_cores() -> Iterator[None]:
+    """Inside, two programs that compute for ever run for each core, at the usual priority."""
+    command = (sys.executable, "-c", BUSY)
+    running = [
+        subprocess.Popen(command, stdout=subprocess.PIPE) for _ in range(2 * (os.cpu_count() or 1))
+    ]
+    try:
+        for process in running:
+            assert process.stdout is not None
+            assert process.stdout.readline() == b"on\n"
+        yield
+    finally:
+        for process in running:
+            process.kill()
+            process.communicate()
+
+
+def encoded_s(model: Seen, medium: Medium, *, gently: bool) -> tuple[float, Rows]:
+    """(seconds until a medium was encoded, its rows)."""
+    began_s = time.monotonic()
+    work = model.projector.begin(medium, 0, gently=gently)
+    while not work.go_on(10**9):
+        pass
+    took_s = time.monotonic() - began_s
+    rows = work.rows()
+    work.close()
+    return took_s, rows
+
+
+def threads_on_idle_cores() -> int:
+    return sum(one.name == "umad-pixels" for one in threading.enumerate())
+
+
+@needs_linux
+def test_pixels_that_no_core_is_left_for_are_made_as_usual_after_a_while(tmp_path: Path) -> None:
+    model = seen(tmp_path, "gemma3")
+    photo, other = image(4000, 3000, seed=1), image(4000, 3000, seed=2)
+    expected = [model.rows(one)[0] for one in (photo, other)]
+
+    with busy_cores():
+        took_s, rows = encoded_s(model, photo, gently=True)
+        n_left = threads_on_idle_cores()
+        next_s, next_rows = encoded_s(model, other, gently=True)
+        n_left_then = threads_on_idle_cores()
+
+    assert GENTLE_S <= took_s < GENTLE_S + WORK_S, "idle cores were tried, and not for ever"
+    assert next_s < GENTLE_S + WORK_S
+    assert max(n_left, n_left_then) <= 1, "each leaves a thread with its memory"
+    assert (rows == expected[0]).all()
+    assert (next_rows == expected[1]).all()
+    model.close()
+    assert not threads_on_idle_cores(), "the projector is freed when nobody uses it any more"
+
+
+@needs_linux
+def test_pixels_beside_nobody_are_made_at_the_usual_priority(tmp_path: Path) -> None:
+    model = seen(tmp_path, "gemma3")
+
+    with busy_cores():
+        took_s, _ = encoded_s(model, image(4000, 3000), gently=False)
+        assert not threads_on_idle_cores()
+
+    assert took_s < WORK_S
     model.close()

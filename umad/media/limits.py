@@ -7,8 +7,9 @@ from umad.config import MediaSettings
 _DEFAULTS = MediaSettings()
 # A machine that has no core to give is waited for longer.
 _WALL_PER_RUN = 3.0
-# A photo of 12 megapixels takes 0.15 s of a core, and a stream leaves some percent of two.
-_GENTLE_S = 3.0
+# Beside streams, idle cores are tried for so long. A photo of 12 megapixels takes 0.15 s of a core,
+# and a stream leaves some percent of two.
+GENTLE_S = 3.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,7 +25,7 @@ class MediaLimits:
     run_s: float = _DEFAULTS.decode_s
     wall_s: float = _DEFAULTS.decode_s * _WALL_PER_RUN
     # Beside streams a file is decoded on idle cores alone for so long, and then as usual.
-    gentle_s: float = _GENTLE_S
+    gentle_s: float = GENTLE_S
     # Memory of the decoding process beyond what it begins with.
     memory_bytes: int = _DEFAULTS.decode_bytes
 

@@ -36,7 +36,8 @@ Serving:
     host_memory      HostMemory: what slabs and checkpoints lie in
     adapters         LlamaAdapters: LoRA adapters in memory; adapter_calls: the calls for them
     embedder         Embedder: texts to vectors, in a context of its own
-    projector        Projector: images and sounds to rows; mtmd: the calls for that
+    projector        Projector: images and sounds to rows; mtmd: the calls for that; prepared: what
+                     its encoder reads
     abort_flag       the switch that ends a running decode; cuttable: a decode that it may end
     gate             looks at that switch between two layers, on devices that do not look; gate_file
                      builds its library from gate.c, and gate_trial finds out what a look costs

@@ -83,6 +83,29 @@ class Chunk:
     places: NDArray[np.int32] | None = None
 
 
+class LaidOut:
+    """A medium as mtmd has laid it out, until `free`."""
+
+    def __init__(self, lib: Any, bitmap: Any, chunk: Callable[[Any], Chunk]) -> None:
+        """chunk: reads the library's chunk."""
+        self._lib = lib
+        self._bitmap = bitmap
+        self._chunk = chunk
+        self.made: Any = lib.mtmd_input_chunks_init()
+
+    def chunks(self) -> tuple[Chunk, ...]:
+        """Its texts and runs of rows, valid until `free`. Python, some microseconds a row."""
+        return tuple(
+            self._chunk(self._lib.mtmd_input_chunks_get(self.made, at))
+            for at in range(self._lib.mtmd_input_chunks_size(self.made))
+        )
+
+    def free(self) -> None:
+        """Give its memory back, once."""
+        self._lib.mtmd_input_chunks_free(self.made)
+        self._lib.mtmd_bitmap_free(self._bitmap)
+
+
 class Mtmd:
     """A projector that is loaded for a text model."""
 
@@ -124,8 +147,17 @@ class Mtmd:
 
     @contextmanager
     def chunks(self, medium: SizedMedium, *, pixels: bool) -> Iterator[tuple[Chunk, ...]]:
+        """Lay a medium out; as `lay_out`, and freed at the end."""
+        laid = self.lay_out(medium, pixels=pixels)
+        try:
+            yield laid.chunks()
+        finally:
+            laid.free()
+
+    def lay_out(self, medium: SizedMedium, *, pixels: bool) -> LaidOut:
         """Lay a medium out. pixels: whether its runs can be encoded; without, its sizes alone are
-        looked at. Raises `LlamaError` where the library refuses it."""
+        looked at. Releases the GIL for all of the work. Raises `LlamaError` where the library
+        refuses it."""
         lib = self._lib
         if medium.kind == "image":
             at = _data(medium, ctypes.c_uint8) if pixels else None
@@ -133,21 +165,15 @@ class Mtmd:
         else:
             at = _data(medium, ctypes.c_float) if pixels else None
             bitmap = lib.mtmd_bitmap_init_from_audio(medium.samples, at)
-        made = lib.mtmd_input_chunks_init()
-        try:
-            part = lib.mtmd_input_part()
-            part.bitmap = bitmap
-            parts = (ctypes.POINTER(lib.mtmd_input_part) * 1)(ctypes.pointer(part))
-            llama.TAP.errors.clear()
-            if lib.mtmd_tokenize_from_parts(self._handle, made, parts, 1, False):
-                raise llama.LlamaError(llama.TAP.reason())
-            yield tuple(
-                self._chunk(lib.mtmd_input_chunks_get(made, at))
-                for at in range(lib.mtmd_input_chunks_size(made))
-            )
-        finally:
-            lib.mtmd_input_chunks_free(made)
-            lib.mtmd_bitmap_free(bitmap)
+        laid = LaidOut(lib, bitmap, self._chunk)
+        part = lib.mtmd_input_part()
+        part.bitmap = bitmap
+        parts = (ctypes.POINTER(lib.mtmd_input_part) * 1)(ctypes.pointer(part))
+        llama.TAP.errors.clear()
+        if lib.mtmd_tokenize_from_parts(self._handle, laid.made, parts, 1, False):
+            laid.free()
+            raise llama.LlamaError(llama.TAP.reason())
+        return laid
 
     def encode(self, chunk: Chunk) -> NDArray[np.float32]:
         """float32 (n_rows, width): a copy. Releases the GIL. Raises `LlamaError`. Where the watcher

@@ -3,9 +3,8 @@
 The projector is loaded with the first medium, on the device of the model. An encoding runs on a
 thread of its own and computes only while the step thread gives it a turn (`EncodeGate`): the two
 compute at once only where one node of the encoder takes long. Before that, pixels are made into
-what the encoder reads. That is one call, and nothing can hold it: 12 megapixels would delay a step
-by some tenths of a second. So it has a thread of its own on idle cores. A turn waits for it no
-longer than it would for the encoder, and steps go on meanwhile.
+what the encoder reads, on idle cores if streams are read meanwhile (`prepared`). A turn waits for
+that no longer than it would for the encoder, and steps go on.
 
 Not: which rows are kept (`umad.engine.media.rows`), or when a turn comes (the scheduler). Owner:
 the step thread; `layout` may be called on any thread.
@@ -19,17 +18,17 @@ from pathlib import Path
 
 import numpy as np
 
-from umad.engine.aside import take_only_idle_cores
 from umad.engine.llamacpp.llama import LlamaError, Model
 from umad.engine.llamacpp.mtmd import NO_LIMITS, Chunk, MediaLimits, Mtmd
 from umad.engine.llamacpp.mtmd import PLACES as PLACES
+from umad.engine.llamacpp.prepared import Prepared
 from umad.engine.media.encoding import EncodeWork, SizedMedium
 from umad.engine.media.facts import MediaFacts
 from umad.engine.media.gate import EncodeGate
 from umad.engine.media.layout import MediumLayout, RowPiece, TextPiece
 from umad.engine.media.rows import Rows
-from umad.engine.prctl import name_thread
 from umad.errors import BadRequest, EngineFailed, ModelLoadFailed
+from umad.media.limits import GENTLE_S
 from umad.media.medium import Medium
 from umad.units import NS_PER_S
 
@@ -76,49 +75,9 @@ def _why_not(path: Path, words: str) -> str:
     return f"{path} cannot be loaded: {words}"
 
 
-class Prepared:
-    """A medium that is made into what its encoder reads, beside everything else."""
-
-    def __init__(self, mtmd: Mtmd, medium: Medium) -> None:
-        self.medium = medium
-        self._made = mtmd.chunks(medium, pixels=True)
-        self._runs: list[Chunk] = []
-        self._error: Exception | None = None
-        self._is_ready = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="umad-pixels", daemon=True)
-        self._thread.start()
-
-    def wait(self, seconds: float) -> bool:
-        """Wait for it at most so long; whether it is done."""
-        return self._is_ready.wait(seconds)
-
-    def runs(self) -> list[Chunk]:
-        """Its runs of rows, once it is done. Raises what went wrong."""
-        self._is_ready.wait()
-        if self._error is not None:
-            raise self._error
-        return self._runs
-
-    def close(self) -> None:
-        """Give its memory back."""
-        self._thread.join()
-        self._runs = []
-        if self._error is None:
-            self._made.__exit__(None, None, None)
-
-    def _run(self) -> None:
-        name_thread("umad-pixels")
-        take_only_idle_cores()
-        try:
-            self._runs = [one for one in self._made.__enter__() if one.tokens is None]
-        except Exception as error:  # noqa: BLE001  the step thread raises it
-            self._error = error
-        finally:
-            self._is_ready.set()
-
-
 class Projector:
-    """A model's projector. facts: as a trial found them (`projector_trial`)."""
+    """A model's projector. facts: as a trial found them (`projector_trial`). gentle_s: how long
+    idle cores are tried for what the encoder reads."""
 
     def __init__(
         self,
@@ -127,6 +86,7 @@ class Projector:
         facts: MediaFacts,
         *,
         now_ns: Callable[[], int],
+        gentle_s: float = GENTLE_S,
     ) -> None:
         self.facts = facts
         # Everything that rows depend on besides the medium.
@@ -134,6 +94,7 @@ class Projector:
         self._model = model
         self._options = options
         self._now_ns = now_ns
+        self._gentle_s = gentle_s
         self._gate = EncodeGate(now_ns=now_ns)
         # Guards the loading, which the first request's layout begins on its own thread.
         self._lock = threading.Lock()
@@ -141,6 +102,8 @@ class Projector:
         self._is_encoding = False
         # Of a medium with runs that are still to be encoded.
         self._prepared: Prepared | None = None
+        # What idle cores have not made in time, and are still at.
+        self._left: Prepared | None = None
 
     @property
     def is_loaded(self) -> bool:
@@ -166,7 +129,7 @@ class Projector:
                 f"this {medium.kind} cannot be read by the model: {error}", field="messages"
             ) from None
 
-    def begin(self, medium: Medium, index: int) -> EncodeWork:
+    def begin(self, medium: Medium, index: int, *, gently: bool) -> EncodeWork:
         """Begin to encode a run; as `MediaEncoder` says."""
         if self._is_encoding:
             raise EngineFailed("two media are encoded at once")
@@ -174,15 +137,19 @@ class Projector:
         prepared, self._prepared = self._prepared, None
         if prepared is None or prepared.medium is not medium:
             if prepared is not None:
-                prepared.close()
-            prepared = Prepared(self._ready(), medium)
+                self._give_up(prepared)
+            # Where the last one is still at it, other programs have the cores, and every medium
+            # would leave a thread with its memory.
+            is_gentle = gently and (self._left is None or not self._left.is_left)
+            gentle_s = self._gentle_s if is_gentle else 0.0
+            prepared = Prepared(self._ready(), medium, gentle_s=gentle_s)
         return _Encoding(self, self._ready(), self._gate, prepared, index)
 
     def ended(self, prepared: Prepared, *, is_last: bool) -> None:
         """The encoding is closed. Other tiles of the same image may follow."""
         self._is_encoding = False
         if is_last:
-            prepared.close()
+            self._give_up(prepared)
         else:
             self._prepared = prepared
 
@@ -191,10 +158,18 @@ class Projector:
         with self._lock:
             if self._mtmd is not None and not self._is_encoding:
                 if self._prepared is not None:
-                    self._prepared.close()
+                    self._give_up(self._prepared)
                     self._prepared = None
+                if self._left is not None:
+                    self._left.join()
+                    self._left = None
                 self._mtmd.close()
                 self._mtmd = None
+
+    def _give_up(self, prepared: Prepared) -> None:
+        prepared.close()
+        if prepared.is_left:
+            self._left = prepared
 
     def _ready(self) -> Mtmd:
         with self._lock:
@@ -263,7 +238,9 @@ class _Encoding:
     @property
     def computes(self) -> bool:
         """Whether it computes beside steps; as `EncodeWork` says."""
-        return self._prepared.wait(0) and self._gate.computes
+        if self._prepared.wait(0):
+            return self._gate.computes
+        return self._prepared.computes
 
     def stop(self, turn_ns: int) -> bool:
         """End it; as `EncodeWork` says."""

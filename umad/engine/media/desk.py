@@ -202,7 +202,7 @@ class MediaDesk:
         if medium is None:
             return False
         self.tell(run.key.content_id)
-        work = self._encoder.begin(medium, run.piece.index)
+        work = self._encoder.begin(medium, run.piece.index, gently=turn.beside_readers)
         self._work = _Work(work, run.key, run.piece.n_rows, medium.kind)
         return True
 

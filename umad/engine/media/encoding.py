@@ -65,8 +65,9 @@ class MediaEncoder(Protocol):
         for a medium that the model cannot take."""
         ...
 
-    def begin(self, medium: Medium, index: int) -> EncodeWork:
-        """Begin to encode run `index` of a medium's layout. One at a time. Step thread."""
+    def begin(self, medium: Medium, index: int, *, gently: bool) -> EncodeWork:
+        """Begin to encode run `index` of a medium's layout. One at a time. Step thread. gently:
+        what can be held at no part of it is done on idle cores first, since streams are read."""
         ...
 
     def close(self) -> None:

@@ -214,4 +214,10 @@ class MediaTurns:
             within_ms = limits.allowance_ms(self._least_turn_ms) - self._over_ms
             if within_ms <= -self._over_ms:
                 return None
-        return EncodeTurn(rid=work[0], run=work[1], ms=max(within_ms, LEAST_TURN_MS), bulk=bulk)
+        return EncodeTurn(
+            rid=work[0],
+            run=work[1],
+            ms=max(within_ms, LEAST_TURN_MS),
+            bulk=bulk,
+            beside_readers=bool(candidates.decode),
+        )
