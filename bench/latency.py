@@ -81,6 +81,18 @@ def felt(traces: Sequence[Trace], *, opened_ns: int, closed_ns: int) -> Felt:
     )
 
 
+def since(trace: Trace, opened_ns: int) -> Trace:
+    """What of a request lies in a window that opened while its answer was under way. The wait that
+    was open then counts from its beginning."""
+    n_before = sum(arrival.at_ns < opened_ns for arrival in trace.arrivals)
+    kept = trace.arrivals[max(0, n_before - 1) :]
+    n_tokens = kept[0].tokens if n_before and kept else 0
+    arrivals = tuple(
+        dataclasses.replace(arrival, tokens=arrival.tokens - n_tokens) for arrival in kept
+    )
+    return dataclasses.replace(trace, sent_ns=opened_ns, arrivals=arrivals)
+
+
 def first_token_ms(trace: Trace) -> float:
     """From sending the request to its first text; raises BenchError when none came."""
     if not trace.arrivals:

@@ -16,7 +16,7 @@ from typing import Protocol
 
 from bench.errors import BenchError
 from bench.exchange import Connection, Exchange
-from bench.latency import Trace, first_token_ms
+from bench.latency import Trace, first_token_ms, since
 from bench.prompts import Prompts
 from umad.request import BACKGROUND, INTERACTIVE
 
@@ -25,6 +25,8 @@ _SETTLE_S = 180.0
 # Where in a long prefill somebody arrives: not at its edges.
 _ARRIVES = (0.2, 0.6)
 _ATTEMPTS = 3
+# An answer is under way with so many messages; it is looked at so often until then.
+_BEGUN, _LOOK_S = 4, 0.02
 
 
 class Target(Protocol):
@@ -79,6 +81,15 @@ def window(
     return asyncio.run(_window(target, load, prompts, seconds=seconds, background=background))
 
 
+def answering(
+    target: Target, load: Load, prompts: Prompts, *, seconds: float, background: bool
+) -> Window:
+    """Each interactive client reads one answer all the time, which began before the window. The
+    background client begins with the window. So no prompt of a client is in what others wait for.
+    """
+    return asyncio.run(_answering(target, load, prompts, seconds=seconds, background=background))
+
+
 def background_alone(target: Target, load: Load, prompts: Prompts, *, seconds: float) -> Window:
     """Whole long prompts one after another, until `seconds` are over and the last one is done."""
     return asyncio.run(_background_alone(target, load, prompts, seconds))
@@ -125,6 +136,47 @@ async def _window(
         seen_long = tuple(connections[-1].trace(exchange) for exchange in long)
     await _settle(target, load, prompts, clients=load.clients + background)
     return Window(opened_ns=opened_ns, closed_ns=closed_ns, interactive=seen, background=seen_long)
+
+
+async def _answering(
+    target: Target, load: Load, prompts: Prompts, *, seconds: float, background: bool
+) -> Window:
+    long: list[Exchange] = []
+    async with contextlib.AsyncExitStack() as stack:
+        connections = [
+            await stack.enter_async_context(_connected(target, client))
+            for client in range(load.clients + background)
+        ]
+        running = []
+        async with _bounded(_SETTLE_S):
+            for connection in connections[: load.clients]:
+                prompt = prompts.draw(load.prompt_tokens)
+                exchange = await connection.send(prompt, tokens=load.tokens, lane=INTERACTIVE)
+                running.append((connection, exchange))
+            # An exchange only stores what comes, so that it costs little; nothing tells of it.
+            while any(len(one.trace(exchange).arrivals) < _BEGUN for one, exchange in running):  # noqa: ASYNC110
+                await asyncio.sleep(_LOOK_S)
+        opened_ns = time.perf_counter_ns()
+        asking = None
+        if background:
+            asking = asyncio.create_task(_background(connections[-1], load, prompts, long))
+        await asyncio.sleep(seconds)
+        closed_ns = time.perf_counter_ns()
+        if asking is not None:
+            asking.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await asking
+        seen = tuple(one.trace(exchange) for one, exchange in running)
+        seen_long = tuple(connections[-1].trace(exchange) for exchange in long)
+    if any(trace.ended for trace in seen):
+        raise BenchError(f"{target.name} ended an answer within the window: give it more tokens")
+    await _settle(target, load, prompts, clients=load.clients + background)
+    return Window(
+        opened_ns=opened_ns,
+        closed_ns=closed_ns,
+        interactive=tuple(since(trace, opened_ns) for trace in seen),
+        background=seen_long,
+    )
 
 
 async def _background_alone(target: Target, load: Load, prompts: Prompts, seconds: float) -> Window:

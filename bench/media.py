@@ -1,11 +1,12 @@
 """Measures what text streams feel beside a queue of photos, and what a second turn about one costs.
 
 Interactive clients ask for text alone, and then beside a client that asks about photos of twelve
-megapixels one after another, each another file. llama-server has the same text model, projector and
-files. Ratios are taken within a repetition. Then umad alone: the first token of a second turn about
-a photo, against that of a second turn of a text conversation with as many cells; and whether
-anything was encoded for it. `bench.load` does what clients do, `bench.latency` defines the waits.
-Weights are random, so answers mean nothing.
+megapixels one after another, each another file. Then the same with answers so long that no prompt
+of these clients is in the window: what they wait for then is the photos. llama-server has the same
+text model, projector and files. Ratios are taken within a repetition. Then umad alone: the first
+token of a second turn about a photo, against that of a second turn of a text conversation with as
+many cells; and whether anything was encoded for it. `bench.load` does what clients do,
+`bench.latency` defines the waits. Weights are random, so answers mean nothing.
 """
 
 import argparse
@@ -94,6 +95,8 @@ class Measured:
     """Samples of all contenders, one a repetition."""
 
     felt: dict[str, dict[str, list[Felt]]]  # contender, condition
+    # The same of answers that began before the window.
+    answering: dict[str, dict[str, list[Felt]]]
     answered: dict[str, list[float]]  # contender: photos a minute
     turns: dict[str, list[float]]  # about a photo, about a text: ms to the first token
     n_encoded: int = 0  # by all second turns about photos
@@ -106,12 +109,16 @@ def measure(
     *,
     seconds: float,
     repetitions: int,
+    long_tokens: int,
     progress: Callable[[str], None],
 ) -> Measured:
-    """Run both conditions; blocks for about all windows together."""
+    """Run both conditions, with answers of both lengths; blocks for about all windows together.
+    long_tokens: of the long answers; 0 for none of them."""
+    answering = dataclasses.replace(load, tokens=long_tokens)
     names = [target.name for target in targets]
     measured = Measured(
         felt={name: {ALONE: [], BESIDE: []} for name in names},
+        answering={name: {ALONE: [], BESIDE: []} for name in names} if long_tokens else {},
         answered={name: [] for name in names},
         turns={},
     )
@@ -131,6 +138,14 @@ def measure(
                     answered = sum(trace.ended for trace in seen.background)
                     minutes = (seen.closed_ns - seen.opened_ns) / 60e9
                     measured.answered[target.name].append(answered / minutes)
+            for condition in order if long_tokens else ():
+                progress(f"{repetition + 1}/{repetitions}  {target.name}  long, {condition}")
+                beside = condition == BESIDE
+                seen = loading.answering(
+                    target, answering, prompts, seconds=seconds, background=beside
+                )
+                times = {"opened_ns": seen.opened_ns, "closed_ns": seen.closed_ns}
+                measured.answering[target.name][condition].append(felt(seen.interactive, **times))
     return measured
 
 
@@ -212,16 +227,21 @@ def comparisons(measured: Measured, *, title: str) -> list[Comparison]:
             )
         )
 
-    for name, conditions in measured.felt.items():
-        rows = {
-            label: {
-                condition: [getattr(one, field) for one in felts]
-                for condition, felts in conditions.items()
+    for kind, words, felts in (
+        ("cost", "text streams", measured.felt),
+        ("answers", "long answers", measured.answering),
+    ):
+        for name, conditions in felts.items():
+            rows = {
+                label: {
+                    condition: [getattr(one, field) for one in found]
+                    for condition, found in conditions.items()
+                }
+                for field, label in _LABELS.items()
+                if kind == "cost" or field != "first_token_p50_ms"
             }
-            for field, label in _LABELS.items()
-        }
-        what = f"text streams of {name}, against itself alone"
-        add(f"cost-{name}", what, "ms and tokens/s", "figure", ALONE, rows)
+            what = f"{words} of {name}, against itself alone"
+            add(f"{kind}-{name}", what, "ms and tokens/s", "figure", ALONE, rows)
     base = list(measured.answered)[-1]
     add("photos", "photos answered", "a minute", "condition", base, {BESIDE: measured.answered})
     if measured.turns:
@@ -230,9 +250,9 @@ def comparisons(measured: Measured, *, title: str) -> list[Comparison]:
     return tables
 
 
-def guard_line(measured: Measured, name: str) -> str:
+def guard_line(name: str, conditions: dict[str, list[Felt]]) -> str:
     """What the guard promises, in a line; as `bench.mixed` says it."""
-    pairs = list(zip(measured.felt[name][ALONE], measured.felt[name][BESIDE], strict=True))
+    pairs = list(zip(conditions[ALONE], conditions[BESIDE], strict=True))
     p95 = max(beside.p95_ms / alone.p95_ms for alone, beside in pairs)
     longest = max(beside.longest_ms / alone.p50_ms for alone, beside in pairs)
     # The clients' own prompts make waits of several steps with nobody beside them.
@@ -275,7 +295,7 @@ def run(options: argparse.Namespace, console: Console) -> None:
         model=path,
         threads=options.threads,
         streams=load.clients + 1,
-        stream_context_tokens=1024,
+        stream_context_tokens=max(1024, load.prompt_tokens + options.long_tokens + 64),
         prompt_progress=False,
         umad_arguments=(*named, *shlex.split(options.umad)),
         server_arguments=named,
@@ -295,6 +315,7 @@ def run(options: argparse.Namespace, console: Console) -> None:
             Prompts(n_words, seed=0),
             seconds=options.seconds,
             repetitions=options.repetitions,
+            long_tokens=options.long_tokens,
             progress=status.update,
         )
         umad = next((one for one in targets if isinstance(one, UmadTarget)), None)
@@ -311,7 +332,8 @@ def run(options: argparse.Namespace, console: Console) -> None:
             f" each, one after another; {room.threads} threads; windows of {options.seconds:g} s"
         ),
         "median (range) over repetitions; ratios are taken within each repetition",
-        *(guard_line(measured, target.name) for target in targets),
+        *(guard_line(name, found) for name, found in measured.felt.items()),
+        *(guard_line(f"{name}, long answers", one) for name, one in measured.answering.items()),
         *([turns_line(measured)] if measured.turns else []),
         *(f"{target.name}: {target.method}" for target in targets),
     )
@@ -332,6 +354,8 @@ def _parser() -> argparse.ArgumentParser:
     # The other clients' prompts make some waits of each answer longer, with photos or without. In a
     # short one they are one in twenty, and p95 is then either of the two.
     add("--tokens", type=int, default=256, help="generated for a text prompt")
+    # More than a stream gets in a window, so that its answer began before it and ends after it.
+    add("--long-tokens", type=int, default=2048, help="of the long answers; 0 for none of them")
     add("--think-s", type=float, default=0.3)
     add("--turns", type=int, default=12, help="second turns of each kind; 0 for none")
     add("--umad", default="", metavar="OPTIONS", help="added to `umad serve`, in one argument")

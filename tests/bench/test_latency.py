@@ -12,6 +12,7 @@ from bench.latency import (
     left_idle,
     percentile,
     prompt_tokens_per_s,
+    since,
 )
 
 MS = 1_000_000
@@ -139,3 +140,22 @@ def test_time_without_a_request_is_what_the_clients_leave(
     traces: list[Trace], share: float
 ) -> None:
     assert left_idle(traces, opened_ns=0, closed_ns=SECOND) == pytest.approx(share)
+
+
+def test_of_an_answer_that_began_earlier_only_the_window_counts_with_the_wait_that_was_open() -> (
+    None
+):
+    whole = trace(0, [50, 60, 100, 110], ended=False)
+
+    inside = since(whole, 70 * MS)
+
+    figures = felt([inside], opened_ns=70 * MS, closed_ns=170 * MS)
+    assert figures.longest_ms == 60, "it has no token since 110"
+    assert figures.p50_ms == 40, "from the token before the window on"
+    assert figures.tokens_per_s == 20
+
+
+def test_an_answer_without_a_token_in_the_window_waited_for_all_of_it() -> None:
+    inside = since(trace(0, [50, 60], ended=False), 70 * MS)
+
+    assert felt([inside], opened_ns=70 * MS, closed_ns=170 * MS).longest_ms == 110

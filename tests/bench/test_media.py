@@ -59,20 +59,23 @@ def measured() -> Measured:
     beside = [felt(p95_ms=22, longest_ms=28), felt(p95_ms=24, longest_ms=31)]
     return Measured(
         felt={"umad": {ALONE: alone, BESIDE: beside}},
+        answering={"umad": {ALONE: alone, BESIDE: beside[::-1]}},
         answered={"umad": [3.0, 5.0]},
         turns={"about a text": [100.0, 200.0], "about a photo": [110.0, 190.0]},
     )
 
 
 def test_what_photos_cost_streams_is_a_ratio_within_a_repetition(measured: Measured) -> None:
-    cost, answered, turns = comparisons(measured, title="tiny")
+    cost, long, answered, turns = comparisons(measured, title="tiny")
 
     assert cost.ratio("wait p95, ms", BESIDE) == Spread(median=1.15, low=1.1, high=1.2)
     assert answered.samples[BESIDE]["umad"] == [3.0, 5.0]
     ratio = turns.ratio("first token", "about a photo")
     assert ratio is not None
     assert ratio.high == pytest.approx(1.1)
-    assert guard_line(measured, "umad") == (
+    assert long.kind == "answers-umad"
+    assert "first token p50, ms" not in long.samples
+    assert guard_line("umad", measured.felt["umad"]) == (
         "umad: p95 at most 1.20 of alone, longest wait 3.1 steps (alone 3.0)"
     )
 
