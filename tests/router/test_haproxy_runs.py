@@ -181,6 +181,23 @@ def test_a_full_table_forgets_who_was_idle_longest_and_serves_everybody(
     assert shown.count(" key=") <= 20
 
 
+def test_a_full_table_has_room_for_new_sessions_while_its_oldest_ones_go_on(
+    short_tmp_path: Path, servers: tuple[Server, ...], tls: Tls
+) -> None:
+    """By itself HAProxy gives up after two entries of such a table if both were used again."""
+    with running(short_tmp_path, {"all": servers}, tls=tls, most_sessions=20) as proxy:
+        old = [proxy.post(chat(f"talk {n}")) for n in range(20)]
+        # A known session takes an entry for a moment, too, so talk 0 is forgotten here.
+        again = [proxy.post(chat(f"talk {n}")) for n in range(1, 5)]
+        for session in ("new", "newer"):
+            proxy.post(chat("x"), {"X-Umad-Session": session})
+        table = proxy.tell("show table sessions\n")
+
+    assert again == old[1:5]
+    assert key("new") in table
+    assert key("newer") in table
+
+
 def test_a_node_is_added_and_removed_while_haproxy_runs(
     proxy: Running, servers: tuple[Server, ...]
 ) -> None:
