@@ -10,7 +10,7 @@ import ssl
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler
@@ -301,8 +301,17 @@ def until(is_so: Callable[[], object], why: str) -> None:
 
 
 @contextmanager
-def team(folder: Path, authority: Authority, nodes: list[TeamNode]) -> Iterator[TeamRouter]:
-    """A router whose members are these nodes, which serve already. It is not started yet."""
+def team(
+    folder: Path,
+    authority: Authority,
+    nodes: list[TeamNode],
+    *,
+    more: Mapping[str, object] | None = None,
+) -> Iterator[TeamRouter]:
+    """A router whose members are these nodes, which serve already. It is not started yet.
+
+    more: for router.yaml.
+    """
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -315,6 +324,7 @@ def team(folder: Path, authority: Authority, nodes: list[TeamNode]) -> Iterator[
         "connections": 100,
         "sessions": 1000,
         "ask_every_s": 1,
+        **(more or {}),
     }
     (folder / "router.yaml").write_text(yaml.safe_dump(settings))
     (folder / "router.yaml").chmod(0o600)
