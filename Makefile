@@ -26,6 +26,7 @@ STAMP_VULKAN := $(VENV)/.installed-vulkan
 VULKAN_DEVICES ?= 0
 STAMP_RELEASE := $(VENV)/.installed-release
 STAMP_SKY := $(VENV)/.installed-skypilot
+STAMP_KUBERNETES := $(VENV)/.installed-kubernetes
 # Where code-server comes from npm; CODE_SERVER names another one.
 OWN_CODE_SERVER := $(CURDIR)/$(VENV)/code-server
 STAMP_CODE_SERVER := $(VENV)/.installed-code-server
@@ -34,7 +35,7 @@ STAMP_VSCODE := adapters/vscode/node_modules/.installed
 CANDIDATES := $(if $(PYTHON),$(PYTHON),python3 python3.13 python3.12 python3.11 python3.14 python)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-busy lint types layers pytest format service-test container-test browser-test agents-test team-test clients-test neovim-test vscode-test vscode-package vscode-host-test window-test vulkan-test weights-test states-fuzz fuzz-http scale-test harness-test zoo-test zoo-table window-table estimate-table bench bench-check soak config manual top-pictures dist dist-test library-wheel library-test formula release-check release-notes install clean
+.PHONY: help demo test test-busy lint types layers pytest format service-test container-test browser-test agents-test team-test clients-test neovim-test vscode-test vscode-package vscode-host-test window-test vulkan-test weights-test states-fuzz fuzz-http scale-test kubernetes-test harness-test zoo-test zoo-table window-table estimate-table bench bench-check soak config manual top-pictures dist dist-test library-wheel library-test formula release-check release-notes install clean
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -118,6 +119,10 @@ fuzz-http: $(STAMP_FUZZ) ## what /openapi.json allows and what not, and its answ
 scale-test: $(STAMP_SKY) ## umad's tasks in SkyPilot itself, without a network, and the engines' options in their wheels
 	$(BIN)/python -m tests.scale.engine_flags --check $(VENV)/wheels/*.whl
 	SKY_PYTHON="$(CURDIR)/$(VENV)/skypilot/bin/python" $(BIN)/python -m pytest -q -rs tests/sky
+
+kubernetes-test: $(STAMP) $(STAMP_KUBERNETES) ## examples/kubernetes built by kubectl's kustomize, and held against the schemas of Kubernetes
+	KUBERNETES_VALIDATE="$(CURDIR)/$(VENV)/kubernetes/bin/kubernetes-validate" \
+	  $(BIN)/python -m pytest -q -rs tests/kubernetes
 
 harness-test: $(STAMP_HARNESS) ## lm-evaluation-harness's log-likelihoods held against llama-server's (builds it first)
 	$(BIN)/python -m bench.peers
@@ -281,6 +286,13 @@ $(STAMP_SKY): $(STAMP)
 	$(BIN)/python -m pip download --quiet --no-deps --disable-pip-version-check \
 	  --only-binary :all: --platform manylinux_2_34_x86_64 --platform manylinux_2_28_x86_64 \
 	  --python-version 3.11 --dest $(VENV)/wheels vllm==0.33.0 sglang==0.5.23
+	@touch $@
+
+# 22 MB of schemas, which nothing else here needs.
+$(STAMP_KUBERNETES): $(STAMP)
+	$(BIN)/python -m venv $(VENV)/kubernetes
+	$(VENV)/kubernetes/bin/python -m pip install --quiet --disable-pip-version-check \
+	  kubernetes-validate==1.37.0
 	@touch $@
 
 # What speech is held against; umad itself has no use for its packages.

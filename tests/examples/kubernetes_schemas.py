@@ -175,6 +175,7 @@ SCHEMAS: Final[dict[str, dict[str, Any]]] = {
         "resources",
         labels=_list(_map("pairs", pairs=_LABELS)),
         resources=_list(_TEXT),
+        generatorOptions=_map(disableNameSuffixHash={"type": "boolean"}),
         configMapGenerator=_list(_map("name files", name=_NAME, files=_list(_TEXT))),
     ),
 }
