@@ -52,6 +52,10 @@ class Asked:
     sampling: SamplingParams = GREEDY
     seed: int = 1
     lane: str = INTERACTIVE
+    app: str = "app"
+    owner: str = ""
+    leaves_nothing: bool = False
+    speculates: bool = True
     mask: Callable[[], Mask] | None = None
     n_vocab: int = N_VOCAB
     eog: frozenset[int] = EOG
@@ -85,8 +89,10 @@ class Asked:
                 n_prompt=tokens.size,
                 max_new_tokens=max_tokens,
                 lane=self.lane,
-                app="app",
-                speculates=True,
+                app=self.app,
+                owner=self.owner,
+                leaves_nothing=self.leaves_nothing,
+                speculates=self.speculates,
                 forced=None if mask is None else mask.forced,
             ),
         )
@@ -104,18 +110,22 @@ class Answers:
         mail: Mapping[int, Sequence[Mail]] | None = None,
         draft: OpenDraft | None = None,
         n_cells: int = 512,
+        later: Sequence[Mail | Asked] = (),
     ) -> None:
         """now_ns: the runner's time, where it has one. It passes only as it is looked at.
         mail: what comes while the step of this number runs. draft: guesses tokens, in no time.
+        later: what comes when all requests before it have ended, one after the other.
         """
         self._runner = runner
         self._mail = dict(mail or {})
+        self._later = list(later)
+        self._n_live = len(asked)
         self.plans: list[StepPlan] = []
         self.reports: list[StepReport] = []
         self.inbox = inbox = StepMail()
         for one in asked:
             inbox.put(one.arrival())
-        if not self._mail:
+        if not self._mail and not self._later:
             inbox.put(Stop())
         cost = CostModel()  # a decode takes a millisecond, and further rows next to nothing
         cost.learn_all([(n, 0, 1.0 + 0.001 * n) for n in (1, 2, 4, 8, 16)])
@@ -142,7 +152,7 @@ class Answers:
         came = self._mail.pop(len(self.plans), ())
         for one in came:
             self.inbox.put(one)
-        if came and not self._mail:
+        if came and not self._mail and not self._later:
             self.inbox.put(Stop())
         return self._runner.run(plan)
 
@@ -162,6 +172,13 @@ class Answers:
         told = decode(encode_news(message))
         assert isinstance(told, StepReport)
         self.reports.append(told)
+        self._n_live -= len(told.ended)
+        while self._later and not self._n_live:
+            came = self._later.pop(0)
+            self._n_live += isinstance(came, Asked)
+            self.inbox.put(came.arrival() if isinstance(came, Asked) else came)
+            if not self._later and not self._mail:
+                self.inbox.put(Stop())
 
     def rows(self, rid: int) -> list[int]:
         """The positions whose logits its client was shown."""
@@ -179,6 +196,9 @@ class Answers:
             [one.logprobs for one in news if one.logprobs is not None],
             [one for report in self.reports for one in report.ended if one.rid == rid],
         )
+
+    def n_steps_of(self, rid: int) -> int:
+        return sum(any(row.rid == rid for row in plan.decode) for plan in self.plans)
 
     @property
     def n_steps(self) -> int:

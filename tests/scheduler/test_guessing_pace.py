@@ -318,3 +318,36 @@ def test_what_was_guessed_and_what_it_brought_is_counted() -> None:
     assert guessed.steps_total == sum(bool(plan.guesses) for plan in device.plans)
     assert guessed.accepted_total == N_TOKENS - 1 - sum(bool(p.decode) for p in device.plans)
     assert guessed.gain > 1.5
+
+
+def one_after_the_other(row_ms: float, *texts: list[int]) -> list[float]:
+    """How long each text took, where each comes when the one before it has ended."""
+    device, took_ms = Device(row_ms=row_ms, speculates=True), list[float]()
+    for rid, text in enumerate(texts, 1):
+        began_ms = device.now_ms
+        device.arrive(rid, text)
+        device.run()
+        took_ms.append(device.now_ms - began_ms)
+    return took_ms
+
+
+def test_what_another_stream_of_the_app_has_said_is_copied() -> None:
+    # Nothing in it repeats itself.
+    first_ms, again_ms, once_more_ms = one_after_the_other(2.0, *[prose(1, 5000)] * 3)
+
+    assert first_ms > 1.5 * again_ms
+    assert first_ms > 2.0 * once_more_ms
+
+
+@pytest.mark.parametrize("row_ms", [0.2, 2.0, 8.0, 20.0])
+@pytest.mark.parametrize("n_words", [4, 12, 200])
+def test_texts_of_other_streams_that_tell_nothing_make_none_slower(
+    row_ms: float, n_words: int
+) -> None:
+    """Words in any order: the same three come again often, and go on otherwise."""
+    texts = [prose(seed, n_words) for seed in range(1, 5)]
+    plain, _ = both(row_ms, texts[-1])
+
+    *_, last_ms = one_after_the_other(row_ms, *texts)
+
+    assert last_ms <= 1.01 * plain.now_ms + SLACK_MS

@@ -14,9 +14,9 @@ from umad.scheduler.speculation.gain import (
     PLAIN_EVERY,
     MeasuredGain,
 )
+from umad.scheduler.speculation.grams import GRAM
 from umad.scheduler.speculation.lookup import (
     COPY,
-    GRAM,
     INDEXED_AT_ONCE,
     PATIENCE,
     RESUMED,
@@ -125,7 +125,7 @@ def test_a_copy_goes_on_behind_a_change(written: tuple[int, ...], guess: tuple[i
     lookup = looked_up(tokens, n_prompt=len(FILE), room=2)
 
     if written == (123,):  # nothing tells that yet but the next token
-        lookup._tokens[len(tokens)] = 124
+        lookup.text.tokens[len(tokens)] = 124
         lookup.take()
         guess = (125, 126)
     assert lookup.guess(2) == guess

@@ -245,7 +245,7 @@ SCALARS: tuple[Option, ...] = (
     engine_option(
         "speculate",
         SWITCH,
-        "Guess next tokens from what a text says already.",
+        "Guess next tokens from what a text, or another one of the same app, says already.",
         "A step then verifies several tokens of a stream where that is expected to be quicker, as "
         "in edits, code and JSON. The text stays the same. Models with states or windows have no "
         "guesses. A request may say speculate: false.",

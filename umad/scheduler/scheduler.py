@@ -204,6 +204,7 @@ class Scheduler:
             if what.takes(entry.session, entry.owner):
                 in_use |= {entry.session} if entry.session is not None else set()
                 entry.session, entry.leaves_nothing = None, True
+        self._governor.forget(what.owner)
         files = self._saver.forget(what)
         kept = self._parker.forget_kept(what) | self._checkpoints.forget(what)
         kept |= self._residency.forget(what) | files
@@ -391,8 +392,7 @@ class Scheduler:
             self._placer.leave(entry, keep=event is RequestEvent.FINISHED and reason != "error")
         entry.on(event)
         del self._entries[entry.rid]
-        if self.speculator is not None:
-            self.speculator.forget(entry.rid)
+        self._governor.ended(entry)
         self._adapter_turns.left(entry)
         if not entry.ahead:
             self._counters[entry.lane].leave(entry.owner, entry.app)

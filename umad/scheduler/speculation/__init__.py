@@ -5,7 +5,11 @@ is drawn from each row in order, with the random number of its position, and the
 differs from its guess ends the run. So every token is drawn from the same distribution, with the
 same number, as without guesses: the text is the same, and only the number of steps differs.
 
+    grams       GramTable: where the last tokens of a text stand in another one, or in itself
     lookup      PromptLookup: guesses from what the prompt and the answer say already
+    other_texts  OtherTexts: what other streams of the same app say and have said
+    borrowing   Borrowing: guesses from one of those texts
+    guessing_stream  GuessingStream: the guesses of one stream, from the likeliest source
     acceptance  Acceptance: how often such guesses are right, by stream and by app
     drafting    Drafting: what a draft model guesses where the text tells nothing, and how much of a
                 text it reads for that

@@ -11,7 +11,8 @@ Pure; owner: the step thread.
 from collections import OrderedDict
 from collections.abc import Hashable
 
-from umad.scheduler.speculation.lookup import COPY, GRAM, MOST_RUN, longer
+from umad.scheduler.speculation.grams import GRAM, MOST_RUN
+from umad.scheduler.speculation.lookup import COPY, longer
 
 # The lengths at which a new class begins, and what is taken to be the share of right guesses while
 # nothing is known. These first shares are low: an app has to show that it repeats itself, and
@@ -47,6 +48,10 @@ class Acceptance:
         self._seen[at] += 1
         rate = max(self._rate, 1 / self._seen[at])
         self._shares[at] += rate * (was_right - self._shares[at])
+
+    def chance(self, run: int) -> float:
+        """The probability that a guess behind `run` tokens that agree is right; 0 for no guess."""
+        return self._shares[_CLASS_OF[min(run, MOST_RUN)]] if run else 0.0
 
     def survival(self, run: int, n: int) -> list[float]:
         """For each of `n` guesses behind `run` tokens that agree, the probability that it and all

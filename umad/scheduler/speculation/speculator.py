@@ -3,11 +3,10 @@
     plan     with_guesses(plan) adds guesses where they are worth their rows, and says what a draft
              model is to guess; with_drafted(plan, done) adds what that has guessed
     apply    settle(plan, result) books how many held, and what the step took
-    end      forget(rid)
+    end      ended(entry) keeps its text for other streams of its app; forget(owner) keeps none
 
-Where a grammar allows one text only, its tokens are guesses that are sure to hold; what stands
-behind them is guessed from the text, where that agrees with them. Where a draft model is likelier
-to be right than the text, and the step is expected to be quicker for it, its guesses go in.
+What a stream's guesses are says `guessing_stream`. Where a draft model is likelier to be right than
+they are, and the step is expected to be quicker for it, its guesses go in.
 
 Guesses go only into a step of decode rows and nothing else. Beside a prompt, copies of cells or
 background rows a step has no time to spare for them, and the guard's slack is left as it is. The
@@ -26,11 +25,12 @@ from umad.draft_slices import DraftDone
 from umad.scheduler.costs.step_cost import CostModel
 from umad.scheduler.scheduled_request import ScheduledRequest
 from umad.scheduler.snapshot import Guessed
-from umad.scheduler.speculation.acceptance import STREAM_RATE, Acceptance, AppAcceptances
+from umad.scheduler.speculation.acceptance import AppAcceptances
 from umad.scheduler.speculation.choice import weighed
 from umad.scheduler.speculation.drafting import NOTHING_ASKED, Drafting, DraftShape, DraftStream
 from umad.scheduler.speculation.gain import MeasuredGain
-from umad.scheduler.speculation.lookup import MOST_RUN, PromptLookup
+from umad.scheduler.speculation.guessing_stream import GuessingStream
+from umad.scheduler.speculation.other_texts import App, OtherTexts
 from umad.scheduler.speculation.price_trial import PriceTrial
 from umad.scheduler.steps.latency_guard import LatencyGuard
 from umad.step import DecodeSlice, GuessSlice, SeqPark, SeqRestore, StepPlan, StepResult
@@ -41,58 +41,6 @@ MOST_GUESSES = 31
 # So many steps of a number of streams are plain before any has guesses: their price has to be known
 # from steps, or guesses would be held against what was learnt of steps with guesses.
 FIRST_PLAIN = 9
-
-
-class _Stream:
-    """One stream that may have guesses."""
-
-    __slots__ = ("app", "draft", "entry", "guesses", "lookup", "own")
-
-    def __init__(self, entry: ScheduledRequest, app: Acceptance, draft: DraftStream | None) -> None:
-        """draft: None where no draft model guesses for it."""
-        self.entry = entry
-        self.app = app
-        self.draft = draft
-        self.own = Acceptance(STREAM_RATE, like=app)
-        self.lookup = PromptLookup(entry.tokens)
-        self.lookup.take_piece(entry.n_tokens)
-        # Those of the step that is being planned.
-        self.guesses: tuple[int, ...] = ()
-
-    def follow(self) -> None:
-        """Take in the tokens that are known since the last step, and learn from them."""
-        if self.draft is not None:
-            self.draft.follow()
-        lookup, n_tokens = self.lookup, self.entry.n_tokens
-        if n_tokens - lookup.n_tokens > MOST_RUN:
-            lookup.take_piece(n_tokens)
-            return
-        for _ in range(n_tokens - lookup.n_tokens):
-            run = lookup.run
-            was_right = lookup.take()
-            if was_right is not None:
-                self.own.learn(run, was_right=was_right)
-                self.app.learn(run, was_right=was_right)
-
-    def guess(self, most: int, *, asks: bool) -> list[float]:
-        """Guess its next tokens, at most so many. Return the chances that each and all before it
-        hold; empty where there are no guesses. asks: its grammar, which may take a moment."""
-        entry, lookup = self.entry, self.lookup
-        # The step also brings the token behind the last guess that holds, and no token may come
-        # after the last one that was asked for. So its cells never are more than it was promised.
-        most = min(most, entry.limit - entry.n_tokens - 1)
-        if most <= 0:
-            self.guesses = ()
-            return []
-        forced = entry.forced()[:most] if asks and entry.forced is not None else ()
-        n = len(forced)
-        run = lookup.run if lookup.n_tokens == entry.n_tokens else 0
-        found = lookup.guess(most) if run else ()
-        if found[:n] != forced or not run:
-            self.guesses = forced
-            return [1.0] * n
-        self.guesses = found
-        return [1.0] * n + self.own.survival(run + n, most - n)
 
 
 class Speculator:
@@ -115,8 +63,10 @@ class Speculator:
         self._guard = guard
         self._guarded = guarded
         self._most_rows = most_rows
-        self._streams: dict[int, _Stream] = {}
-        self._apps = AppAcceptances()
+        self._streams: dict[int, GuessingStream] = {}
+        # What apps are known for: guesses from a stream's own text, and from another one.
+        self._in_own, self._in_others = AppAcceptances(), AppAcceptances()
+        self._texts = OtherTexts()
         self.gain = MeasuredGain()
         self.drafting = None if draft is None else Drafting(draft, cost)
         self._trial = PriceTrial()
@@ -141,6 +91,7 @@ class Speculator:
         n_guarded = sum([entry.lane in self._guarded for entry in entries])
         if most <= 0 or n_guarded not in (0, len(entries)):
             return plan
+        self._texts.take_piece()
         survivals = [self._guess(entry, most) for entry in entries]
         if self._plain[len(decode)] < FIRST_PLAIN:
             self._plain[len(decode)] += 1
@@ -206,13 +157,24 @@ class Speculator:
         if not entry.speculates:
             return []
         stream = self._streams.get(entry.rid)
-        if stream is None:
-            app = self._apps.of((entry.owner, entry.app))
-            draft = None if self.drafting is None else self.drafting.stream(entry)
-            stream = self._streams[entry.rid] = _Stream(entry, app, draft)
-        else:
+        if stream is not None:
             stream.follow()
+        else:
+            stream = self._streams[entry.rid] = self._begun(entry)
         return stream.guess(most, asks=not self.gain.is_resting)
+
+    def _begun(self, entry: ScheduledRequest) -> GuessingStream:
+        app, rid = App(entry.owner, entry.app), entry.rid
+        stream = GuessingStream(
+            entry,
+            in_own=self._in_own.of(app),
+            in_others=self._in_others.of(app),
+            beside=lambda: self._texts.beside(app, rid),
+            draft=None if self.drafting is None else self.drafting.stream(entry),
+        )
+        if not entry.leaves_nothing:
+            self._texts.began(app, rid, stream.lookup.text)
+        return stream
 
     def _with(self, plan: StepPlan, guesses: tuple[GuessSlice, ...]) -> StepPlan:
         """A plan with these guesses, which has decode rows and nothing else."""
@@ -266,9 +228,18 @@ class Speculator:
             gain=self.gain.ratio,
         )
 
-    def forget(self, rid: int) -> None:
+    def ended(self, entry: ScheduledRequest) -> None:
         """A request has ended."""
-        self._streams.pop(rid, None)
+        stream = self._streams.pop(entry.rid, None)
+        if stream is None:
+            return
+        keeps = not entry.leaves_nothing and entry.speculates
+        tokens = entry.tokens[: entry.n_tokens] if keeps else None
+        self._texts.ended(App(entry.owner, entry.app), entry.rid, tokens)
+
+    def forget(self, owner: str | None) -> None:
+        """Give up what is kept of an owner's texts; of everybody's for None."""
+        self._texts.forget(owner)
 
 
 def _cells_of(rows: tuple[DecodeSlice, ...]) -> int:

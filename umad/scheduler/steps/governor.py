@@ -115,6 +115,17 @@ class StepGovernor:
         """What guesses of next tokens have brought."""
         return NOTHING_GUESSED if self.speculator is None else self.speculator.snapshot()
 
+    def ended(self, entry: ScheduledRequest) -> None:
+        """A request has ended."""
+        if self.speculator is not None:
+            self.speculator.ended(entry)
+
+    def forget(self, owner: str | None) -> None:
+        """Give up texts of an owner that guesses are taken from, of everybody for None. Nobody
+        knows of which sessions they are."""
+        if self.speculator is not None:
+            self.speculator.forget(owner)
+
     def limits(self, candidates: Candidates) -> StepLimits:
         """Return the limits of the next step."""
         return limits_of(candidates, cost=self._cost, guard=self.guard, most_rows=self._most_rows)
