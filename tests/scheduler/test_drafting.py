@@ -166,3 +166,46 @@ def test_the_time_of_the_draft_is_part_of_what_readers_are_told_a_step_takes() -
     assert with_guesses
     for plan in with_guesses:
         assert plan.solo_ms > plan.draft_ms + STEP_MS / 2
+
+
+def shown_gain(device: DraftedDevice) -> float:
+    return device.scheduler.snapshot().guessed.gain
+
+
+def test_the_gain_that_is_shown_is_that_of_the_drafts_guesses_too() -> None:
+    # The text repeats nothing, so all guesses are the draft's.
+    plain, drafted = both(40, 600, draft_ms=1.0)
+
+    assert drafted.n_drafted > 0
+    assert shown_gain(plain) == 0.0
+    whole = plain.now_ms / drafted.now_ms
+    assert 0.85 * whole < shown_gain(drafted) < 1.3 * whole
+
+
+def test_a_draft_that_only_reads_shows_as_a_loss() -> None:
+    drafted = DraftedDevice(draft_ms=4.0, right=0.0)
+    drafted.arrive(1, words(1, 700), 600)
+    while not drafted.read_ms:
+        drafted.step()
+
+    assert 0.0 < shown_gain(drafted) < 1.0
+
+
+def test_the_gain_that_is_shown_has_both_kinds_of_guesses_in_it() -> None:
+    """A text that repeats itself for a while, and then says nothing twice."""
+    repeats = DraftedDevice(draft_ms=None)
+    repeats.arrive(1, [*words(1, 200) * 3], 200)
+    repeats.run()
+    of_the_text = shown_gain(repeats)
+    device = DraftedDevice(draft_ms=1.0, right=0.8)
+    device.arrive(1, [*words(1, 200) * 3, *words(2, 300)], 200)
+
+    device.run()
+
+    speculator = device.scheduler.speculator
+    assert speculator is not None
+    assert speculator.drafting is not None
+    assert speculator.gain.ratio > 1.5
+    assert speculator.drafting.gain.ratio > 1.0
+    # The latest steps count most.
+    assert 1.0 < shown_gain(device) < of_the_text

@@ -28,7 +28,7 @@ Each field is computed as follows:
     background_share background rows / all rows computed
     accepted_per_step  guesses of next tokens that held / steps that had guesses
     speculation_gain how many times faster the latest such steps were than plain ones would have
-                     been; of several models, the lowest
+                     been, with the time of the draft model in it; of several models, the lowest
     cut_ms           how long an arrival waits for the step that it cuts, as the engine has learnt
                      it since its start; of several models, the longest
     texts_embedded   texts of requests to embed or to rank that ended in the window

@@ -11,7 +11,8 @@ class Guessed:
     # Steps that had some, and how many of them held, from the start.
     steps_total: int = 0
     accepted_total: int = 0
-    # How many times faster the latest such steps were than plain ones; 0 for not known.
+    # How many times faster the latest such steps were than plain ones, those in which a draft model
+    # read among them; 0 for not known.
     gain: float = 0.0
 
 

@@ -28,7 +28,7 @@ from umad.scheduler.costs.step_cost import CostModel, slice_cells
 from umad.scheduler.scheduled_request import ScheduledRequest
 from umad.scheduler.speculation.acceptance import APP_RATE, APP_WEIGHT, MOST_APPS, STREAM_RATE
 from umad.scheduler.speculation.choice import weighed
-from umad.scheduler.speculation.gain import MeasuredGain
+from umad.scheduler.speculation.gain import MeasuredGain, Pace
 
 # All reading for a request, as a share of the time that the request itself has taken. A draft with
 # a twentieth of a model's weights reads a prompt in about that share of the model's own time.
@@ -181,10 +181,10 @@ NOTHING_ASKED = Asked()
 class Drafting:
     """The draft model of one engine."""
 
-    def __init__(self, shape: DraftShape, target: CostModel) -> None:
-        """target: the costs of the model that it guesses for."""
+    def __init__(self, shape: DraftShape, target: CostModel, whole: Pace) -> None:
+        """target: the costs of the model that it guesses for. whole: as in `MeasuredGain`."""
         self.cost = shape.cost
-        self.gain = MeasuredGain()
+        self.gain = MeasuredGain(whole)
         self._target = target
         self._batch_tokens = shape.batch_tokens
         self._apps: OrderedDict[Hashable, _Share] = OrderedDict()

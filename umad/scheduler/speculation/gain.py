@@ -28,13 +28,39 @@ OUTLIER = 3.0
 PLAIN_EVERY = 32
 
 
-class MeasuredGain:
-    """The gain of one engine."""
+class Pace:
+    """How many times as fast as plain ones the latest steps were."""
 
-    __slots__ = ("_lost_ms", "_rest", "_rests", "_since", "_steps", "_took_ms", "_worth_ms")
+    __slots__ = ("_took_ms", "_worth_ms")
 
     def __init__(self) -> None:
-        self._worth_ms = self._took_ms = self._lost_ms = 0.0
+        self._worth_ms = self._took_ms = 0.0
+
+    @property
+    def ratio(self) -> float:
+        """0 for not known."""
+        return self._worth_ms / self._took_ms if self._took_ms else 0.0
+
+    def learn(self, worth_ms: float, took_ms: float) -> None:
+        """A step took so long, and its tokens would have taken `worth_ms` in plain ones."""
+        kept = 1 - 1 / MEMORY_STEPS
+        self._worth_ms = kept * self._worth_ms + worth_ms
+        self._took_ms = kept * self._took_ms + took_ms
+
+    def clear(self) -> None:
+        """Forget it."""
+        self._worth_ms = self._took_ms = 0.0
+
+
+class MeasuredGain:
+    """The gain of one source of guesses of one engine. `whole` learns that of all sources."""
+
+    __slots__ = ("_lost_ms", "_pace", "_rest", "_rests", "_since", "_steps", "_whole")
+
+    def __init__(self, whole: Pace | None = None) -> None:
+        self._whole = Pace() if whole is None else whole
+        self._pace = Pace()
+        self._lost_ms = 0.0
         # Steps with guesses since the last rest.
         self._since = 0
         self._rest = FIRST_REST
@@ -45,7 +71,7 @@ class MeasuredGain:
     @property
     def ratio(self) -> float:
         """The pace of the last steps with guesses, in multiples of plain ones'; 0 for none."""
-        return self._worth_ms / self._took_ms if self._took_ms else 0.0
+        return self._pace.ratio
 
     @property
     def is_resting(self) -> bool:
@@ -68,16 +94,18 @@ class MeasuredGain:
         n_tokens: those drawn. plain_ms: what the step would have taken without guesses. planned_ms:
         what it was expected to take. felt_ms: what it took.
         """
-        kept = 1 - 1 / MEMORY_STEPS
         worth_ms = plain_ms * n_tokens / n_streams
         took_ms = min(felt_ms, OUTLIER * planned_ms)
-        self._worth_ms = kept * self._worth_ms + worth_ms
-        self._took_ms = kept * self._took_ms + took_ms
+        self._pace.learn(worth_ms, took_ms)
+        self._whole.learn(worth_ms, took_ms)
         self._lost_ms = max(-MOST_SAVED * plain_ms, self._lost_ms + took_ms - worth_ms)
         self._since += 1
         if self._lost_ms > MOST_LOST * plain_ms:
             self._rests, self._since = self._rest, 0
             self._rest = min(LONGEST_REST, 2 * self._rest)
-            self._worth_ms = self._took_ms = self._lost_ms = 0.0
+            self._pace.clear()
+            # What other sources bring is learnt again with their next steps.
+            self._whole.clear()
+            self._lost_ms = 0.0
         elif self._since > MEMORY_STEPS and self.ratio > 1.0:
             self._rest = FIRST_REST

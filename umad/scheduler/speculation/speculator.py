@@ -28,7 +28,7 @@ from umad.scheduler.snapshot import Guessed
 from umad.scheduler.speculation.acceptance import AppAcceptances
 from umad.scheduler.speculation.choice import weighed
 from umad.scheduler.speculation.drafting import NOTHING_ASKED, Drafting, DraftShape, DraftStream
-from umad.scheduler.speculation.gain import MeasuredGain
+from umad.scheduler.speculation.gain import MeasuredGain, Pace
 from umad.scheduler.speculation.guessing_stream import GuessingStream
 from umad.scheduler.speculation.other_texts import App, OtherTexts
 from umad.scheduler.speculation.price_trial import PriceTrial
@@ -67,8 +67,10 @@ class Speculator:
         # What apps are known for: guesses from a stream's own text, and from another one.
         self._in_own, self._in_others = AppAcceptances(), AppAcceptances()
         self._texts = OtherTexts()
-        self.gain = MeasuredGain()
-        self.drafting = None if draft is None else Drafting(draft, cost)
+        # What all guesses bring together, those of a draft and its reading included.
+        self._whole = Pace()
+        self.gain = MeasuredGain(self._whole)
+        self.drafting = None if draft is None else Drafting(draft, cost, self._whole)
         self._trial = PriceTrial()
         # Steps of so many streams that were plain, up to `FIRST_PLAIN`.
         self._plain = [0] * (MOST_STREAMS + 1)
@@ -143,6 +145,10 @@ class Speculator:
             if one.tokens:
                 start = row.position + 1
                 guesses.append(GuessSlice(row.rid, row.seq, start, one.tokens, drafted=True))
+        if not any(one.drafted for one in guesses):
+            # It has read, or mail has ended its work: a plain step that took longer.
+            plain_ms = self._cost.solo_ms(len(plan.decode), _cells_of(plan.decode))
+            self._whole.learn(plain_ms, plain_ms + done.ms)
         plan = replace(plan, drafts=(), draft_ms=done.ms, draft_bytes=done.bytes_moved)
         return self._with(plan, tuple(guesses))
 
@@ -225,7 +231,7 @@ class Speculator:
         return Guessed(
             steps_total=self.steps_total,
             accepted_total=self.accepted_total,
-            gain=self.gain.ratio,
+            gain=self._whole.ratio,
         )
 
     def ended(self, entry: ScheduledRequest) -> None:
