@@ -19,7 +19,7 @@ from umad.engine.llamacpp import llama
 from umad.engine.llamacpp.abort_flag import AbortFlag
 from umad.engine.llamacpp.context_options import ContextOptions
 from umad.engine.llamacpp.cuttable import ABORTED, decode_cuttable
-from umad.engine.llamacpp.gate import LOOK_MS, Gate
+from umad.engine.llamacpp.gate import Gate
 from umad.engine.llamacpp.gate_file import gate_file
 from umad.engine.llamacpp.gate_trial import try_gate
 from umad.engine.llamacpp.kv_types import KV_TYPES
@@ -112,7 +112,9 @@ def test_a_step_that_is_looked_at_between_all_layers_gives_the_same_bits(
     looked_at = logits(context, LONG_MS)
 
     assert looks == 0
-    assert gate.n_looks == gate.n_layers * (N_ROWS // UBATCH)
+    n_ends = gate.n_layers * (N_ROWS // UBATCH)
+    assert gate.n_ends == n_ends
+    assert gate.n_looks == n_ends - 1, "none at the last layer's end"
     np.testing.assert_array_equal(looked_at, plain)
 
 
@@ -183,23 +185,6 @@ def test_a_step_that_may_not_be_cut_runs_to_its_end(context: llama.Context, gate
     assert context.decode(batch_of(1)) == 0
 
     assert gate.n_ends == seen, "nobody counts layers where nobody may cut"
-
-
-def test_looks_are_as_far_apart_as_an_arrival_may_wait_and_as_they_cost(gate: Gate) -> None:
-    gate.n_layers, gate.look_ms = 24, 0.001
-
-    def every(step_ms: float) -> int:
-        gate.open(step_ms)
-        found: int = gate._struct.every
-        gate.close()
-        return found
-
-    assert every(24 * LOOK_MS) == 1
-    assert every(12 * LOOK_MS) == 2
-    assert every(LOOK_MS) == 24, "a short step has one look at most"
-    assert every(0.0) == 0, "nothing is known of its length"
-    gate.look_ms = LOOK_MS / 10
-    assert every(24 * LOOK_MS) == 10, "looks take a hundredth of the step"
 
 
 def test_what_was_built_is_used_again_and_nobody_else_may_have_written_it(

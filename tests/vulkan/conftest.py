@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from umad.engine.library.choice import use_library
+from umad.errors import Unsupported
 
 FOLDER = os.environ.get("VULKAN_LIBRARY", "")
 if FOLDER and list(Path(FOLDER).glob("libllama.*")):
@@ -21,7 +22,16 @@ elif FOLDER:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Without a library nothing here can run."""
+    """Without a library nothing here can run, and an old driver would end this process."""
     if not FOLDER:
         for item in items:
             item.add_marker(pytest.mark.skip(reason="VULKAN_LIBRARY names no folder"))
+        return
+    # Only now, because it loads the library.
+    from umad.engine.llamacpp import llama  # noqa: PLC0415
+    from umad.engine.llamacpp.vulkan_driver import refuse_old_software  # noqa: PLC0415
+
+    try:
+        refuse_old_software(llama.devices())
+    except Unsupported as error:
+        raise pytest.UsageError(error.message) from error

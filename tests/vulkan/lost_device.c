@@ -44,9 +44,9 @@ struct negotiation { /* VkNegotiateLayerInterface */
     finder physical_device_functions;
 };
 
-static void *instance;
 static finder next_instance_function, next_device_function;
 static int is_lost;
+static int (*next_create_device)(void *, const void *, const void *, void **);
 static int (*next_submit)(void *, uint32_t, const void *, uint64_t);
 static int (*next_status)(void *, uint64_t);
 static int (*next_wait)(void *, uint32_t, const uint64_t *, uint32_t, uint64_t);
@@ -89,7 +89,10 @@ static int create_instance(const void *info, const void *allocator, void **made)
     int (*create)(const void *, const void *, void **);
     create = (int (*)(const void *, const void *, void **))link->of_instance(NULL, "vkCreateInstance");
     int result = create(info, allocator, made);
-    instance = *made;
+    if (!result)
+        /* Asked for now: an instance may be gone by the time that another one makes a device. */
+        next_create_device = (int (*)(void *, const void *, const void *, void **))
+            link->of_instance(*made, "vkCreateDevice");
     return result;
 }
 
@@ -98,10 +101,7 @@ static int create_device(void *physical, const void *info, const void *allocator
     if (!link)
         return FAILED;
     next_device_function = link->third;
-    int (*create)(void *, const void *, const void *, void **);
-    create = (int (*)(void *, const void *, const void *, void **))
-        link->of_instance(instance, "vkCreateDevice");
-    int result = create(physical, info, allocator, made);
+    int result = next_create_device(physical, info, allocator, made);
     if (!result) {
         next_submit = (int (*)(void *, uint32_t, const void *, uint64_t))
             next_device_function(*made, "vkQueueSubmit");

@@ -15,6 +15,7 @@ from umad.engine.llamacpp.cuttable import ABORTED, decode_cuttable
 from umad.engine.llamacpp.gate import MOST_SHARE, Gate
 from umad.engine.llamacpp.gate_trial import abort_flag_for, try_gate
 from umad.engine.llamacpp.kv_types import KV_TYPES
+from umad.engine.llamacpp.vulkan_driver import vulkan_drivers, why_too_old
 from umad.models.files import whole_headers
 
 # The first decode of a process compiles its shaders: 40 s on two cores.
@@ -94,6 +95,14 @@ def test_the_library_has_a_vulkan_device() -> None:
     assert any(backend == "Vulkan" and kind in ("gpu", "igpu") for backend, kind in kinds)
 
 
+def test_the_driver_tells_its_version_and_is_not_too_old() -> None:
+    drivers = vulkan_drivers()
+
+    assert drivers
+    assert all(one.name and one.version for one in drivers)
+    assert not why_too_old(drivers)
+
+
 def test_weights_and_cells_lie_on_the_device() -> None:
     """A device that is listed is not yet one that computes."""
     with llama.listening() as lines:
@@ -127,7 +136,7 @@ def test_the_gate_finds_the_layers_and_looks_give_the_same_bits(
     looked_at = logits(context, ROWS, 1e9)
 
     assert gate.n_layers == header.own("block_count")
-    assert gate.n_looks == gate.n_layers
+    assert gate.n_looks == gate.n_layers - 1, "none at the last layer's end"
     np.testing.assert_array_equal(looked_at, plain)
 
 

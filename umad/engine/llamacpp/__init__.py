@@ -57,7 +57,8 @@ The library:
                      library_defaults) and library_trial are its looks
     llama            models and contexts; llama_batch: the tokens of a decode; row_batch: its rows
                      of a medium; llama_vocab: vocabularies
-    llama_log        its log lines; devices: what it can compute on
+    llama_log        its log lines; devices: what it can compute on; vulkan_driver: refuses a device
+                     of a driver that ends the process
     context_options  the shape of a context; kv_types: our names for ggml's types; rope_params: how
                      positions are scaled, in llama.cpp's own words
     placement        which tensors lie in which memory; load_mode: how a file's weights are read

@@ -33,6 +33,7 @@ from umad.engine.llamacpp.projector import PLACES, Projector
 from umad.engine.llamacpp.projector_trial import FoundProjector, with_projector
 from umad.engine.llamacpp.row_batch import RowBatch
 from umad.engine.llamacpp.saved_states import OwnWindows, SavedStates
+from umad.engine.llamacpp.vulkan_driver import refuse_old_software
 from umad.engine.media.desk import MediaDesk
 from umad.engine.sessions.disk import SessionDisk
 from umad.engine.slabs import SlabStore, StateStore
@@ -252,9 +253,12 @@ class LlamaBackend:
         costs_folder: Path | None,
         company: Company | None = None,
     ) -> LlamaModel:
-        """Open `options.path`. Raises `ModelLoadFailed` or `ModelTooLarge`, each in one line."""
+        """Open `options.path`. Raises `ModelLoadFailed`, `ModelTooLarge` or `Unsupported`, each in
+        one line.
+        """
         llama.start()
         devices = chosen(llama.devices(), options.engine.device)
+        refuse_old_software(devices)
         options, projector = with_projector(options, devices)
         found = find_draft(options)
         if found is not None:

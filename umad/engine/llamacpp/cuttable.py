@@ -21,12 +21,12 @@ def decode_cuttable(context: Context, batch: Batch, step_ms: float) -> int:
     gate = context.abort_flag.gate
     if gate is None:
         return context.decode(batch)
-    gate.open(step_ms)
+    n_rows = batch.struct.n_tokens
+    gate.open(step_ms, n_parts=-(-n_rows // context.ubatch))
     code = context.decode(batch)
     if not gate.close():
         return code
     # llama.cpp took it for done and booked its cells, also those of later micro-batches.
-    n_rows = batch.struct.n_tokens
     seqs, positions = batch.seq[:n_rows], batch.pos[:n_rows]
     for seq in np.unique(seqs).tolist():
         context.trim(seq, int(positions[seqs == seq].min()))

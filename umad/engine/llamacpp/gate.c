@@ -13,6 +13,7 @@ struct gate {
     const volatile char *wants_cut; /* not 0: end the step (abort_flag.py) */
     const char *(*name_of)(const void *tensor); /* ggml_get_name */
     int every;   /* look after every so many layers; 0: never */
+    int last;    /* but not at this end of a layer: hardly anything is left of the step */
     int n_ends;  /* layers of this step that have ended */
     int n_looks; /* how often the device was waited for */
     int was_cut; /* llama_decode does not tell */
@@ -28,7 +29,7 @@ bool umad_gate(void *tensor, bool asks, void *data)
         if (!gate->every || strncmp(gate->name_of(tensor), "l_out-", 6) != 0)
             return false;
         gate->n_ends++;
-        return gate->n_ends % gate->every == 0;
+        return gate->n_ends % gate->every == 0 && gate->n_ends != gate->last;
     }
     gate->n_looks++;
     if (gate->was_cut || *gate->wants_cut) {

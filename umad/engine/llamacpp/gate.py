@@ -7,20 +7,37 @@ gate knows better, and `cuttable` says so.
 
 While no step is open, the gate costs a call of some nanoseconds for each node. Each look costs the
 time in which the device has nothing to do. So the looks of a step are as far apart as an arrival
-hardly feels, and farther where looks are expensive.
+hardly feels, and farther where looks are expensive. At the end of the last layer there is none:
+what is left of the step is the few rows of its output, and a look there would save an arrival
+nothing.
 
 Not: who asks for a cut (`umad.engine.steps.cutter`), how long a step may be
 (`umad.scheduler.steps.cut_wait`). Owner: the step thread, but the abort flag is any thread's.
 """
 
 import ctypes
+import math
 from pathlib import Path
 from typing import Any
 
-# An arrival waits about so long for the next look, where layers are quick enough.
+# An arrival waits at most so long for the next look, where layers are quick enough and looks cheap.
 LOOK_MS = 10.0
 # Looks may take this share of a step.
 MOST_SHARE = 0.01
+
+
+def layers_between(n_ends: int, *, step_ms: float, look_ms: float) -> int:
+    """After how many layers a step looks again; 0 where it does not look at all.
+
+    n_ends: the ends of layers in the step. step_ms: how long it takes. look_ms: what a look costs.
+    """
+    if n_ends < 2 or step_ms <= 0:
+        return 0
+    apart = max(1, int(n_ends * LOOK_MS / step_ms))
+    if (n_ends - 1) * look_ms > MOST_SHARE * step_ms:
+        affordable = math.floor(MOST_SHARE * step_ms / look_ms)
+        apart = max(apart, math.ceil(n_ends / (affordable + 1)))
+    return apart if apart < n_ends else 0
 
 
 class _Gate(ctypes.Structure):
@@ -30,6 +47,7 @@ class _Gate(ctypes.Structure):
         ("wants_cut", ctypes.c_void_p),
         ("name_of", ctypes.c_void_p),
         ("every", ctypes.c_int),
+        ("last", ctypes.c_int),
         ("n_ends", ctypes.c_int),
         ("n_looks", ctypes.c_int),
         ("was_cut", ctypes.c_int),
@@ -51,15 +69,21 @@ class Gate:
         self.n_layers = 0
         self.look_ms = 0.0
 
-    def open(self, step_ms: float) -> None:
-        """The next decode may be cut. step_ms: how long it is expected to take."""
-        self.open_every(self._layers_between(step_ms))
+    def open(self, step_ms: float, *, n_parts: int = 1) -> None:
+        """The next decode may be cut. step_ms: how long it is expected to take. n_parts: the
+        micro-batches that it is computed in, each of which has all layers.
+        """
+        n_ends = n_parts * self.n_layers
+        between = layers_between(n_ends, step_ms=step_ms, look_ms=self.look_ms)
+        self.open_every(between, last=n_ends)
 
-    def open_every(self, n_layers: int) -> None:
-        """The next decode may be cut after every so many layers; 0 for never."""
+    def open_every(self, n_layers: int, *, last: int = 0) -> None:
+        """The next decode may be cut after every so many layers; 0 for never. last: the end of a
+        layer that is not looked at, counted from 1; 0 for none.
+        """
         struct = self._struct
         struct.n_ends = struct.n_looks = struct.was_cut = 0
-        struct.every = n_layers
+        struct.every, struct.last = n_layers, last
 
     def close(self) -> bool:
         """The decode is over. Returns whether it was cut."""
@@ -82,9 +106,3 @@ class Gate:
     def cut_share(self) -> float:
         """The share of a long step after which it looks again; 1 where it never does."""
         return 1.0 / self.n_layers if self.n_layers else 1.0
-
-    def _layers_between(self, step_ms: float) -> int:
-        if not self.n_layers or step_ms <= 0:
-            return 0
-        apart_ms = max(LOOK_MS, self.look_ms / MOST_SHARE)
-        return max(1, round(apart_ms * self.n_layers / step_ms))

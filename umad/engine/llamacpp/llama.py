@@ -234,11 +234,8 @@ class Context:
             params.n_outputs_max = max(options.batch, options.max_seqs)
         params.n_threads = params.n_threads_batch = options.threads
         params.type_k, params.type_v = options.type_k, options.type_v
-        params.flash_attn_type = (
-            lib.LLAMA_FLASH_ATTN_TYPE_ENABLED
-            if options.flash_attention
-            else lib.LLAMA_FLASH_ATTN_TYPE_DISABLED
-        )
+        flash = (lib.LLAMA_FLASH_ATTN_TYPE_DISABLED, lib.LLAMA_FLASH_ATTN_TYPE_ENABLED)
+        params.flash_attn_type = flash[options.flash_attention]
         params.kv_unified = True
         params.swa_full = options.swa_full
         scale_positions(params, options.rope)
@@ -258,6 +255,8 @@ class Context:
         self._decode = lib.llama_decode
         self._get_logits = _address_of_logits()
         self.n_cells: int = lib.llama_n_ctx(self._handle)
+        # The most rows that the device computes at once.
+        self.ubatch = min(options.ubatch, options.batch)
         lib.llama_set_abort_callback(self._handle, flag.callback, flag.argument)
 
     @property

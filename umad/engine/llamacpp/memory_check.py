@@ -7,6 +7,7 @@ what it needs (`context_memory`), or its shape (`fitting`). Pure.
 from pathlib import Path
 
 from umad.engine.llamacpp.devices import Device
+from umad.engine.llamacpp.vulkan_driver import SOFTWARE
 from umad.engine.llamacpp.window_cache import WindowCache
 from umad.errors import ModelTooLarge
 from umad.estimate import MEMORY_SHARE
@@ -16,8 +17,6 @@ from umad.units import BYTES_PER_MB
 _PARK_SHARE = 0.1
 # Backends whose devices use the machine's own memory though ggml calls them GPUs.
 _SHARED_MEMORY_BACKENDS = ("Metal", "MTL")
-# So does Mesa's Vulkan on the processor, which is no GPU at all.
-_ON_THE_PROCESSOR = "llvmpipe"
 
 
 def check_memory(
@@ -108,5 +107,5 @@ def device_bytes(devices: tuple[Device, ...]) -> int:
         for device in devices
         if device.kind == "gpu"
         and device.backend not in _SHARED_MEMORY_BACKENDS
-        and not device.description.startswith(_ON_THE_PROCESSOR)
+        and not device.description.startswith(SOFTWARE)
     )
