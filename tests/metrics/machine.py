@@ -29,7 +29,7 @@ class Machine:
             (
                 *("cuts", "preemptions", "prompt_tokens", "cached_tokens", "sampled"),
                 *("copied_rows", "guess_steps", "guesses_held"),
-                *("media_encoded", "media_reused", "encode_us"),
+                *("media_encoded", "media_reused", "encode_us", "row_copies"),
             ),
             0,
         )

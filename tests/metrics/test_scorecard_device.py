@@ -123,6 +123,16 @@ def test_ratios_come_from_differences_of_counters() -> None:
     assert card["background_share"] == 0.5
 
 
+def test_copies_of_a_row_count_those_of_the_library_too() -> None:
+    machine = Machine()
+    machine.accept(1)
+    before = machine.read()
+    machine.step(totals={"sampled": 8, "copied_rows": 2, "row_copies": 10})
+
+    assert before["copies_per_row"] is None
+    assert machine.read()["copies_per_row"] == 1.25
+
+
 def test_a_restarted_engine_counts_from_zero_again() -> None:
     machine = Machine()
     machine.accept(1)

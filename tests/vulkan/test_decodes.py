@@ -15,6 +15,7 @@ from umad.engine.llamacpp.cuttable import ABORTED, decode_cuttable
 from umad.engine.llamacpp.gate import MOST_SHARE, Gate
 from umad.engine.llamacpp.gate_trial import abort_flag_for, try_gate
 from umad.engine.llamacpp.kv_types import KV_TYPES
+from umad.engine.llamacpp.output_memory import output_memory
 from umad.engine.llamacpp.vulkan_driver import vulkan_drivers, why_too_old
 from umad.models.files import whole_headers
 
@@ -113,6 +114,7 @@ def test_weights_and_cells_lie_on_the_device() -> None:
     said = "\n".join(lines)
     assert "Vulkan0 model buffer size" in said
     assert "Vulkan0 KV buffer size" in said
+    assert output_memory(lines) == "Vulkan_Host", "logits are where the device can write them"
 
 
 def test_logits_are_near_those_of_the_processor(context: llama.Context) -> None:
@@ -144,6 +146,7 @@ def test_looks_take_a_hundredth_of_a_step_at_most(context: llama.Context, gate: 
     step_ms = min(timed_ms(context, ROWS) for _ in range(3))
     logits(context, ROWS, step_ms)
 
+    print(f"step {step_ms:.0f} ms, {gate.n_looks} looks of {gate.look_ms:.2f} ms")
     assert gate.n_looks >= 1
     assert gate.n_looks * gate.look_ms <= 1.1 * MOST_SHARE * step_ms
 
@@ -171,7 +174,10 @@ def test_an_arrival_in_the_middle_of_a_step_has_the_device_after_a_fifth_of_it_a
         assert context.length(0) == 0
         waits_ms.append((ended_ns - asked_ns[0]) / 1e6)
 
-    print(f"step {step_ms:.0f} ms, waits {[round(ms) for ms in waits_ms]} ms")
+    print(
+        f"step {step_ms:.0f} ms, waits {[round(ms) for ms in waits_ms]} ms, "
+        f"a look {gate.look_ms:.2f} ms"
+    )
     assert max(waits_ms) <= step_ms / 5
 
 

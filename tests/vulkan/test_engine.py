@@ -77,6 +77,10 @@ def test_a_second_turn_computes_what_is_new_and_a_parked_one_comes_back(nano_pat
     assert back.ending.cached_tokens >= 150 + 7
     assert back.ids == at_once.ids
     assert max(one.parked for one in everything) >= 1
+    drawn, last = 8 + 4 + 2 + 4, everything[-1]
+    assert last.sampled_total == drawn
+    assert last.copied_rows_total == 0, "rows are read where llama.cpp has put them"
+    assert last.row_copies_total == drawn, "the device itself has put them there"
 
 
 def test_an_arrival_cuts_a_long_background_prompt_which_then_gives_the_same_answer(

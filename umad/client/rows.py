@@ -227,6 +227,8 @@ class MetricsRow(FeltRow):
     gpu_idle_pct: float | None = None
     cores_lost_pct: float | None = None
     copy_free_ratio: float | None = None
+    # How often a row of logits was copied before a token was drawn from it.
+    copies_per_row: float | None = None
     residency_churn_mb_per_token: float | None = None
     rss_gb: float | None = None
     pss_gb: float | None = None

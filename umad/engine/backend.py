@@ -77,6 +77,9 @@ class Capabilities:
     skip_ms: float
     # Memory that devices have beside the machine's own, in bytes.
     device_bytes: int
+    # How often the library copies a row of logits until it lies where it can be read: once from
+    # where it was computed, and once more where that goes by way of other memory.
+    row_copies: int = 0
 
 
 class AbortSwitch(Protocol):

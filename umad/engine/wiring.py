@@ -197,6 +197,7 @@ def serve(options: EngineOptions, link: socket.socket, mailbox: Mailbox) -> None
         at_rest=at_rest,
         tally=StepTally(
             threads=model.facts.threads,
+            row_copies=model.capabilities.row_copies,
             waited_ns=DecodeWaits() if process.tells_waits() else None,
         ),
         embedder=embedder,

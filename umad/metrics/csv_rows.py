@@ -63,6 +63,7 @@ CSV_COLUMNS: tuple[str, ...] = (
     "media_reused",
     "encode_ms",
     "cut_ms",
+    "copies_per_row",
 )
 
 

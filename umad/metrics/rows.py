@@ -43,6 +43,7 @@ STEP = np.dtype(
         ("media_encoded", np.int64),
         ("media_reused", np.int64),
         ("encode_us", np.int64),
+        ("row_copies", np.int64),
         ("model", np.int32),
     ]
 )

@@ -40,7 +40,7 @@ TOGETHER_NS = 50_000
 MOST_RESTARTS = 64
 # The most tokens that are noted before they are booked. An engine's `step` comes long before.
 MOST_NOTED = 4096
-_NOTHING_SEEN = (0,) * 11
+_NOTHING_SEEN = (0,) * 12
 
 
 @dataclass(slots=True, kw_only=True)
@@ -253,9 +253,8 @@ class Scorecard:
             stats.preemptions_total,
             stats.guess_steps_total,
             stats.guesses_held_total,
-            stats.media_encoded_total,
-            stats.media_reused_total,
-            stats.encode_us_total,
+            *(stats.media_encoded_total, stats.media_reused_total, stats.encode_us_total),
+            stats.row_copies_total,
         )
         news = [now - before for now, before in zip(seen, facts.seen, strict=True)]
         facts.seen = seen

@@ -25,6 +25,9 @@ Each field is computed as follows:
     cores_lost_pct   100 * time in which an engine's threads were ready and others had the cores,
                      for each thread of a decode / the same wall time (Linux; 0 elsewhere). The
                      guard controls what umad runs, but not other programs
+    copy_free_ratio  tokens that were drawn from the library's own row of logits / all drawn
+    copies_per_row   how often a row of logits was copied before a token was drawn from it, those
+                     copies of the library from the device to its output included
     background_share background rows / all rows computed
     accepted_per_step  guesses of next tokens that held / steps that had guesses
     speculation_gain how many times faster the latest such steps were than plain ones would have
@@ -151,6 +154,7 @@ def summarize(
         "gpu_idle_pct": _ratio(100 * max(0.0, pending_ms - busy), pending_ms),
         "cores_lost_pct": _ratio(100 * float(steps["coreless_ms"].sum()), pending_ms),
         "copy_free_ratio": _ratio(sampled - int(steps["copied"].sum()), sampled),
+        "copies_per_row": _ratio(int(steps["row_copies"].sum()), sampled),
         "residency_churn_mb_per_token": (
             None
             if latest.faulted_bytes is None

@@ -34,6 +34,8 @@ class StepStats:
     cached_tokens_total: int = 0
     sampled_total: int = 0
     copied_rows_total: int = 0
+    # How often rows of logits were copied before a token was drawn from them, by the library, too.
+    row_copies_total: int = 0
     # As in `umad.scheduler.snapshot`: guesses of next tokens, what a change of adapters takes, and
     # what a cut takes.
     guess_steps_total: int = 0

@@ -41,7 +41,7 @@ _LONGEST: Final = (
 _MEAN: Final = (
     *("sum_bmt_mb_per_token", "scheduler_efficiency", "gpu_idle_pct", "cores_lost_pct"),
     *("copy_free_ratio", "prefix_hit_ratio", "background_share", "accepted_per_step"),
-    *("residency_churn_mb_per_token", "speculation_gain"),
+    *("residency_churn_mb_per_token", "speculation_gain", "copies_per_row"),
 )
 _OF_NODE: Final = (*_ADDED, *_LONGEST, *_MEAN, "kv_utilization")
 

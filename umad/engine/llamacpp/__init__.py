@@ -13,6 +13,7 @@ Opening a file, in this order:
     read_through     a model's file into memory, giving way to other engines
     loading          weights and context opened, warm-up, first measurements; load_log: its words
     kept_threads     whether a computation leaves threads behind that work for later ones
+    output_memory    how often a row of logits is copied until it can be read
     opened_model     the facts of a model whose weights are mapped
     warm_up          the first decodes, and what they teach
     state_trial      finds out by trying whether states of sequences can be put back

@@ -92,6 +92,7 @@ class LlamaModel:
             has_tiles=self.cost.tiles,
             skip_ms=self.facts.skip_ms,
             device_bytes=device_bytes(self._devices),
+            row_copies=self._loaded.row_copies,
         )
 
     def slabs(self) -> SlabStore | None:

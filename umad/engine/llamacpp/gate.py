@@ -24,6 +24,9 @@ from typing import Any
 LOOK_MS = 10.0
 # Looks may take this share of a step.
 MOST_SHARE = 0.01
+# What a look costs is known no better than to a tenth. A whole look more or less is much where a
+# model has few layers, so it is not left out for that.
+PRICE_ERROR = 0.1
 
 
 def layers_between(n_ends: int, *, step_ms: float, look_ms: float) -> int:
@@ -34,8 +37,9 @@ def layers_between(n_ends: int, *, step_ms: float, look_ms: float) -> int:
     if n_ends < 2 or step_ms <= 0:
         return 0
     apart = max(1, int(n_ends * LOOK_MS / step_ms))
-    if (n_ends - 1) * look_ms > MOST_SHARE * step_ms:
-        affordable = math.floor(MOST_SHARE * step_ms / look_ms)
+    most_ms = (1 + PRICE_ERROR) * MOST_SHARE * step_ms
+    if (n_ends - 1) * look_ms > most_ms:
+        affordable = math.floor(most_ms / look_ms)
         apart = max(apart, math.ceil(n_ends / (affordable + 1)))
     return apart if apart < n_ends else 0
 

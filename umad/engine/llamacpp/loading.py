@@ -35,6 +35,7 @@ from umad.engine.llamacpp.load_log import (
     say_what_is_locked,
 )
 from umad.engine.llamacpp.opened_model import OpenedModel
+from umad.engine.llamacpp.output_memory import output_memory, row_copies
 from umad.engine.llamacpp.park_trial import try_parking
 from umad.engine.llamacpp.placement import Placement
 from umad.engine.llamacpp.read_through import read_through
@@ -97,6 +98,8 @@ class LoadedModel:
     cut_save_ms: float | None = None
     # llama.cpp ends the process at a step that has no output.
     wants_output: bool = False
+    # Of a row of logits, until it can be read.
+    row_copies: int = 1
 
 
 def load(
@@ -133,9 +136,11 @@ def load(
     packs_much = options.engine.repack and file_bytes > PACKED_SOON_BYTES
     is_short = options.engine.mmap and not packs_much
     abort = abort_flag_for(devices)
-    model, context = (compute_aside if is_short else _here)(
-        lambda: _open(options.engine, fitting, abort)
-    )
+    with llama.listening() as lines:
+        model, context = (compute_aside if is_short else _here)(
+            lambda: _open(options.engine, fitting, abort)
+        )
+    copies = row_copies(output_memory(lines), devices, gpu_layers=options.engine.gpu_layers)
     if options.engine.mlock:
         say_what_is_locked(model, devices)
     opened = OpenedModel(
@@ -150,6 +155,7 @@ def load(
         load_ms=(now_ns() - began_ns) / NS_PER_MS,
         abort=abort,
         paged_bytes=fitting.paged_bytes,
+        row_copies=copies,
     )
     generates = context.has_memory and fitting.header.own("attention.causal") is not False
     if not generates:
@@ -292,6 +298,7 @@ def _generator(
         can_cut=can_share and opened.can_cut,
         cut_save_ms=cut_save_ms if facts.cut_share < 1 else None,
         wants_output=opened.wants_output,
+        row_copies=opened.row_copies,
     )
 
 

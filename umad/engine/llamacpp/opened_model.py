@@ -57,6 +57,8 @@ class OpenedModel:
     abort: AbortFlag
     # Experts that stay in the file.
     paged_bytes: int = 0
+    # Of a row of logits, by llama.cpp, until it can be read.
+    row_copies: int = 1
 
     def _cut_share(self) -> float:
         if looks_always(self.devices):

@@ -40,15 +40,24 @@ class StepTally:
         "_n_background",
         "_n_decode",
         "_n_prefill",
+        "_row_copies",
         "_threads",
         "_waited_from_ns",
         "_waited_ns",
     )
 
-    def __init__(self, *, threads: int = 1, waited_ns: Callable[[], int] | None = None) -> None:
-        """threads: those of a decode. waited_ns: how long all of them together were ready and
-        had no core, ever growing; None where the platform does not tell.
+    def __init__(
+        self,
+        *,
+        threads: int = 1,
+        row_copies: int = 0,
+        waited_ns: Callable[[], int] | None = None,
+    ) -> None:
+        """threads: those of a decode. row_copies: of a row of logits before it can be read, as
+        `Capabilities` has it. waited_ns: how long all of them together were ready and had no core,
+        ever growing; None where the platform does not tell.
         """
+        self._row_copies = row_copies
         self._threads = threads
         self._waited_ns = waited_ns
         self._waited_from_ns = waited_ns() if waited_ns is not None else 0
@@ -119,6 +128,7 @@ class StepTally:
             cached_tokens_total=now.cached_tokens_total,
             sampled_total=totals.sampled,
             copied_rows_total=totals.copied,
+            row_copies_total=totals.sampled * self._row_copies + totals.copied,
             guess_steps_total=now.guessed.steps_total,
             guesses_held_total=now.guessed.accepted_total,
             speculation_gain=now.guessed.gain,

@@ -45,6 +45,7 @@ class Section(BaseModel):
     gpu_idle_pct: Measure
     cores_lost_pct: Measure
     copy_free_ratio: Measure
+    copies_per_row: Measure
     residency_churn_mb_per_token: Measure
     rss_gb: Measure
     pss_gb: Measure
