@@ -11,12 +11,12 @@ from tests.engine.real_models import REAL_MODELS, RealModel
 from umad.engine.llamacpp import llama
 from umad.engine.llamacpp.context_memory import (
     ContextMemory,
+    asked_of_file,
     context_memory,
-    memory_of_file,
     read_log,
 )
 from umad.engine.llamacpp.context_options import ContextOptions
-from umad.models.gguf import read_header
+from umad.models.gguf import GgufHeader, read_header
 
 F16, Q8_0 = 1, 8
 OPTIONS = ContextOptions(
@@ -44,6 +44,13 @@ def memory_of(folder: Path, real: RealModel, options: ContextOptions = OPTIONS) 
         model.close()
     assert memory is not None
     return memory
+
+
+def memory_of_file(path: Path, headers: tuple[GgufHeader, ...]) -> tuple[ContextMemory, bool]:
+    """What a context takes, and whether its sequences have states."""
+    return asked_of_file(
+        path, headers, lambda file: (file.memory(OPTIONS), file.keeps_states), gpu_layers=0
+    )
 
 
 def named(name: str) -> RealModel:
@@ -121,10 +128,10 @@ def test_a_llama_cpp_with_other_words_is_noticed_and_cells_are_reckoned(
     monkeypatch.setattr("umad.engine.llamacpp.context_memory.listening", lambda: nullcontext([]))
     headers = (read_header(nano_path),)
 
-    memory, keeps_states = memory_of_file(nano_path, headers, OPTIONS, gpu_layers=0)
+    memory, keeps_states = memory_of_file(nano_path, headers)
 
     monkeypatch.undo()
-    asked, _ = memory_of_file(nano_path, headers, OPTIONS, gpu_layers=0)
+    asked, _ = memory_of_file(nano_path, headers)
     assert memory.pool_bytes == pytest.approx(asked.pool_bytes, rel=0.001)
     assert not keeps_states
     assert "does not say what a context takes" in caplog.text

@@ -1,7 +1,9 @@
 """Decodes on a Vulkan device, in this process: right logits, and steps that are cut."""
 
+import re
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,14 +11,20 @@ from numpy.typing import NDArray
 
 from umad import nano
 from umad.clock import MonotonicClock
+from umad.config import EngineSettings
+from umad.engine.launch import EngineOptions
 from umad.engine.llamacpp import llama
+from umad.engine.llamacpp.context_memory import asked_of_file
 from umad.engine.llamacpp.context_options import ContextOptions
 from umad.engine.llamacpp.cuttable import ABORTED, decode_cuttable
+from umad.engine.llamacpp.device_room import check_devices
+from umad.engine.llamacpp.fitting import prepared
 from umad.engine.llamacpp.gate import MOST_SHARE, Gate
 from umad.engine.llamacpp.gate_trial import abort_flag_for, try_gate
 from umad.engine.llamacpp.kv_types import KV_TYPES
 from umad.engine.llamacpp.output_memory import output_memory
 from umad.engine.llamacpp.vulkan_driver import vulkan_drivers, why_too_old
+from umad.errors import ModelTooLarge
 from umad.models.files import whole_headers
 
 # The first decode of a process compiles its shaders: 40 s on two cores.
@@ -115,6 +123,37 @@ def test_weights_and_cells_lie_on_the_device() -> None:
     assert "Vulkan0 model buffer size" in said
     assert "Vulkan0 KV buffer size" in said
     assert output_memory(lines) == "Vulkan_Host", "logits are where the device can write them"
+
+
+def device_bytes_said(gpu_layers: int, options: ContextOptions) -> float:
+    """What a load puts on the device, by llama.cpp's log."""
+    with llama.listening() as lines:
+        model = llama.Model(str(nano.path()), gpu_layers=gpu_layers)
+        llama.Context(model, options).close()
+        model.close()
+    sizes = (re.search(r" Vulkan0 .* buffer size = +([\d.]+) MiB", line) for line in lines)
+    return sum(float(one[1]) for one in sizes if one) * 2**20
+
+
+def test_what_the_device_is_to_hold_is_known_before_and_a_model_without_room_is_refused() -> None:
+    engine = EngineSettings(gpu_layers=-1, threads=2, ctx_size=4096, batch=ROWS, ubatch=ROWS)
+    asked = EngineOptions(name="nano", path=str(nano.path()), engine=engine)
+    settling = prepared(asked, llama.devices())
+    settled = asked_of_file(nano.path(), settling.headers, settling.settled, gpu_layers=-1)
+    model = settled.on_devices
+    assert model is not None
+    (need,) = model.needs()
+
+    # The log rounds each size to 0.01 MiB.
+    said = device_bytes_said(-1, settled.context)
+    assert need.total_bytes == pytest.approx(said, abs=0.05 * 2**20)
+    (device,) = (one for one in settling.devices if one.name == "Vulkan0")
+    smaller = replace(device, memory_bytes=need.total_bytes - 100_000)
+    with pytest.raises(ModelTooLarge, match=r"needs \d+ MB on Vulkan0 .*serve with --gpu-layers"):
+        check_devices(model, [smaller], nano.path())
+    n_layers = model.fitting_layers([smaller])
+    assert n_layers
+    assert device_bytes_said(n_layers, settled.context) <= smaller.memory_bytes
 
 
 def test_logits_are_near_those_of_the_processor(context: llama.Context) -> None:

@@ -6,6 +6,7 @@ layers with keys and values.
 """
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from umad.models.gguf import BLOCKS, GgufHeader, whole_number
@@ -77,6 +78,26 @@ def expert_bytes(header: GgufHeader, *, n_layers: int) -> int:
         if block is not None and int(block[1]) < n_layers and _EXPERTS.search(tensor.name):
             total += tensor.size_bytes or 0
     return total
+
+
+def layer_of(tensor: str) -> int | None:
+    """The number of the layer that a tensor belongs to, by its name; None for the others."""
+    block = _BLOCK.match(tensor)
+    return None if block is None else int(block[1])
+
+
+def lies_with_input(tensor: str) -> bool:
+    """Whether only rows of a tensor are read, which llama.cpp does on the processor."""
+    return tensor in _LOOKED_UP
+
+
+def tied_output_bytes(headers: Iterable[GgufHeader]) -> int:
+    """The bytes of the embedding where the output is the same tensor. A device that computes the
+    output has them a second time."""
+    tensors = {one.name: one for header in headers for one in header.tensors}
+    if _OUTPUT in tensors or _LOOKED_UP[0] not in tensors:
+        return 0
+    return tensors[_LOOKED_UP[0]].size_bytes or 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

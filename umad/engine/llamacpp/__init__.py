@@ -8,6 +8,7 @@ Opening a file, in this order:
     context_memory   the memory a context takes, by llama.cpp's own account
     header_copy      a model's header alone, for asking what a context takes
     memory_check     holds that against the machine's memory
+    device_room      what each accelerator is to hold, against the memory of that device
     pool_size        how many cells a pool has where nobody says
     stream_count     how many streams memory has room for; window_cache: what each keeps of a window
     read_through     a model's file into memory, giving way to other engines

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from umad.engine.llamacpp.context_options import ContextOptions, padded
+from umad.engine.llamacpp.device_room import compute_bytes, layer_devices
 from umad.engine.llamacpp.llama import (
     MAX_SEQS,
     Context,
@@ -119,9 +120,11 @@ class ContextMemory:
 class FileMemory:
     """A model's file, opened without weights, which can be asked for the memory of any context."""
 
-    def __init__(self, header: GgufHeader, model: Model) -> None:
+    def __init__(self, header: GgufHeader, model: Model, layers: tuple[str, ...] = ()) -> None:
         self._header = header
         self._model = model
+        # The device of each layer and of the output; empty where llama.cpp does not say.
+        self.layer_devices = layers
         self._known: dict[ContextOptions, ContextMemory] = {}
 
     @property
@@ -155,6 +158,14 @@ class FileMemory:
             return 0.0
         return max(0, many.compute_bytes - few.compute_bytes) / (_FINE_CELLS - _FINE_CELLS // 4)
 
+    def device_compute_bytes(self, options: ContextOptions) -> dict[str, int]:
+        """What a step works in, by the device that has it. Raises `LlamaError`."""
+        seqs = _FEW_SEQS if self.keeps_states else options.max_seqs
+        n_cells = min(options.n_cells, _MOST_CELLS)
+        with listening() as lines:
+            Context(self._model, replace(options, n_cells=n_cells, max_seqs=seqs)).close()
+        return compute_bytes(lines)
+
     def _asked(self, options: ContextOptions) -> ContextMemory:
         said = context_memory(self._model, options, alone=self._header.architecture in _MORE_ALONE)
         if said is not None:
@@ -184,10 +195,11 @@ def asked_of_file(
     """
 
     def ask(file: Path) -> Answer:
-        model = Model(str(file), gpu_layers=gpu_layers, device=device, weights=False)
+        with listening() as lines:
+            model = Model(str(file), gpu_layers=gpu_layers, device=device, weights=False)
         try:
             _refuse_halves(path, headers[0], model)
-            return question(FileMemory(headers[0], model))
+            return question(FileMemory(headers[0], model, layer_devices(lines)))
         finally:
             model.close()
 
@@ -203,20 +215,6 @@ def asked_of_file(
         raise ModelLoadFailed(f"{path} cannot be loaded: {error}") from error
     finally:
         trim_heap()
-
-
-def memory_of_file(
-    path: Path, headers: tuple[GgufHeader, ...], options: ContextOptions, *, gpu_layers: int
-) -> tuple[ContextMemory, bool]:
-    """The memory of a context with these options on the model in `path`, and whether its sequences
-    have states. As `asked_of_file`.
-    """
-    return asked_of_file(
-        path,
-        headers,
-        lambda file: (file.memory(options), file.keeps_states),
-        gpu_layers=gpu_layers,
-    )
 
 
 def context_memory(

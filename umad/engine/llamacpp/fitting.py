@@ -14,6 +14,7 @@ from umad.config import EngineSettings
 from umad.engine.launch import EngineOptions
 from umad.engine.llamacpp.context_memory import ContextMemory, asked_of_file
 from umad.engine.llamacpp.context_options import ContextOptions
+from umad.engine.llamacpp.device_room import check_devices
 from umad.engine.llamacpp.devices import Device
 from umad.engine.llamacpp.kv_types import KV_TYPES, GgmlType
 from umad.engine.llamacpp.memory_check import check_memory, device_bytes, mb, park_bytes
@@ -90,6 +91,7 @@ def prepared(
         available_bytes=machine_bytes + device_bytes(devices),
         full_because=_why_full(settings) or full_because,
         taken_bytes=options.taken_bytes + projector_bytes(options.projector_path),
+        devices=devices,
     )
 
 
@@ -150,6 +152,8 @@ def checked_parking(settling: Settling, settled: Settled, path: Path) -> int:
         n_scratch=context.max_seqs - settled.n_streams,
         taken_bytes=settling.taken_bytes,
     )
+    if settled.on_devices is not None:
+        check_devices(settled.on_devices, settling.devices, path)
     kept_bytes = memory.kept_bytes(context.max_seqs) + memory.working_bytes(context.max_seqs)
     left_bytes = settling.machine_bytes - settling.taken_bytes - settling.weights_bytes - kept_bytes
     return park_bytes(

@@ -23,7 +23,7 @@ from umad.estimate import MEMORY_SHARE
 GOOD_CELLS = 2**16
 # With more, llama.cpp's list of a pool's cells takes more than 63 MB, used or not.
 MOST_CELLS = 2**20
-_FEWEST_CELLS = 4096
+FEWEST_CELLS = 4096
 _STEP_CELLS = 1024
 # The share of the memory for weights, cells and everything else of this model.
 MODEL_SHARE = 0.75
@@ -56,7 +56,7 @@ def pool_cells(
     room_bytes = min(int(MODEL_SHARE * available_bytes), parked_bytes) - taken_bytes - weights_bytes
     share_bytes = min(room_bytes, int(POOL_SHARE * available_bytes))
     if context_bytes(good) > room_bytes:
-        chosen = _between(min(_FEWEST_CELLS, good), good, context_bytes, room_bytes)
+        chosen = _between(min(FEWEST_CELLS, good), good, context_bytes, room_bytes)
     elif most > good and context_bytes(good) < share_bytes:
         chosen = _between(good, most, context_bytes, share_bytes)
     else:

@@ -10,10 +10,13 @@ from dataclasses import dataclass, replace
 from umad.config import EngineSettings
 from umad.engine.llamacpp.context_memory import ContextMemory, FileMemory
 from umad.engine.llamacpp.context_options import ContextOptions, padded
+from umad.engine.llamacpp.device_room import LayerPlaces, OnDevices, cells_with_room
+from umad.engine.llamacpp.devices import Device
 from umad.engine.llamacpp.kv_types import GgmlType
 from umad.engine.llamacpp.llama import MAX_SEQS
 from umad.engine.llamacpp.memory_check import mb
-from umad.engine.llamacpp.pool_size import GOOD_CELLS, ContextBytes, pool_cells
+from umad.engine.llamacpp.placement import Placement
+from umad.engine.llamacpp.pool_size import FEWEST_CELLS, GOOD_CELLS, ContextBytes, pool_cells
 from umad.engine.llamacpp.stream_count import FEW_STREAMS, MOST_STREAMS, stream_count
 from umad.engine.process import decode_threads
 from umad.estimate import MEMORY_SHARE, fitting_words
@@ -36,6 +39,8 @@ class Settled:
     memory: ContextMemory
     n_streams: int
     n_spare: int
+    # None where no accelerator has a part of it.
+    on_devices: OnDevices | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +59,8 @@ class Settling:
     full_because: str | None
     # Memory that the engines of other models take.
     taken_bytes: int = 0
+    # The devices that compute.
+    devices: tuple[Device, ...] = ()
 
     @property
     def rope(self) -> Rope:
@@ -96,7 +103,8 @@ class Settling:
         self.rope.check(self.headers[0], has_rope=file.has_rope)
         n_scratch = _scratch_seqs(settings, file)
         context = self._context(n_scratch)
-        n_cells = settings.ctx_size or self._pool_cells(file, context, n_scratch)
+        places = self._places(file)
+        n_cells = settings.ctx_size or self._pool_cells(file, context, n_scratch, places)
         n_spare = 0
         if not file.keeps_states and self.has_tiles:
             n_spare = spare_cells(n_cells, self.headers[0])
@@ -129,7 +137,39 @@ class Settling:
         context = fewer
         if memory.window_cell_bytes:
             _say_how_windows_are_kept(context, memory, why)
-        return Settled(context=context, memory=memory, n_streams=n_streams, n_spare=n_spare)
+        return Settled(
+            context=context,
+            memory=memory,
+            n_streams=n_streams,
+            n_spare=n_spare,
+            on_devices=(
+                None if places is None else self._on_devices(file, places, context, memory)
+            ),
+        )
+
+    def _places(self, file: FileMemory) -> LayerPlaces | None:
+        """Where the layers go; None where all are computed on the processor."""
+        if self.on_cpu:
+            return None
+        places = LayerPlaces(
+            headers=self.headers,
+            devices=file.layer_devices,
+            rules=Placement.of(self.settings).rules(),
+        )
+        return places if places.accelerators else None
+
+    def _on_devices(
+        self,
+        file: FileMemory,
+        places: LayerPlaces,
+        context: ContextOptions,
+        memory: ContextMemory,
+    ) -> OnDevices:
+        return OnDevices(
+            places=places,
+            compute=file.device_compute_bytes(context),
+            kept_bytes=memory.kept_bytes(context.max_seqs),
+        )
 
     def _context(self, n_scratch: int) -> ContextOptions:
         settings = self.settings
@@ -163,7 +203,13 @@ class Settling:
 
         return with_cells
 
-    def _pool_cells(self, file: FileMemory, context: ContextOptions, n_scratch: int) -> int:
+    def _pool_cells(
+        self,
+        file: FileMemory,
+        context: ContextOptions,
+        n_scratch: int,
+        places: LayerPlaces | None,
+    ) -> int:
         """The cells of the pool where the settings leave them open."""
         n_seqs = (self.settings.max_seqs or FEW_STREAMS) + n_scratch
         trained = self.trained_tokens
@@ -176,8 +222,26 @@ class Settling:
             taken_bytes=self.taken_bytes,
             park_bytes=self.settings.park_bytes or 0,
         )
+        shape = replace(context, n_cells=chosen, max_seqs=n_seqs)
+        chosen = self._cells_on_devices(file, shape, places)
         log.info("ctx_size=%d: %s", chosen, fitting_words(chosen, trained))
         return chosen
+
+    def _cells_on_devices(
+        self, file: FileMemory, context: ContextOptions, places: LayerPlaces | None
+    ) -> int:
+        """The cells of the context, or as many as each device has room for."""
+        if places is None:
+            return context.n_cells
+        memory = file.memory(context)
+        on_devices = self._on_devices(file, places, context, memory)
+        return cells_with_room(
+            on_devices,
+            self.devices,
+            n_cells=context.n_cells,
+            cell_bytes=memory.pool_cell_bytes + context.max_seqs * memory.seq_cell_bytes,
+            fewest=max(FEWEST_CELLS, self.settings.ctx_per_stream or 0),
+        )
 
 
 def _scratch_seqs(settings: EngineSettings, file: FileMemory) -> int:
