@@ -251,7 +251,7 @@ def _generator(
     tiles = fitting.n_spare > 0 and can_share
     is_beside = company is not None and company.is_busy
     with measuring():
-        cost, observed = costs(warm, file, tiles=tiles, is_beside=is_beside)
+        cost, observed = costs(warm, file, tiles=tiles, is_beside=is_beside, builds=opened.builds)
     parking = None
     if can_share:
         parking = compute_aside(lambda: _parking(opened, context, fitting, states, window))

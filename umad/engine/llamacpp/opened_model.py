@@ -66,6 +66,11 @@ class OpenedModel:
         return 1.0 if self.abort.gate is None else self.abort.gate.cut_share
 
     @property
+    def builds(self) -> bool:
+        """Whether a device computes that may have to build programs for its steps."""
+        return not looks_always(self.devices) and self.options.engine.gpu_layers != 0
+
+    @property
     def can_cut(self) -> bool:
         """Whether a step may be ended in the middle as it is. A step that ran half way leaves the
         states of recurrent layers at no position at all (`cut_state`)."""

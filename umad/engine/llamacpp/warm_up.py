@@ -23,6 +23,14 @@ log = logging.getLogger("umad.engine")
 _PROBES = ((1, 0), (2, 0), (0, 4), (4, 0), (8, 0), (0, 16), (0, 64))
 _PROBE_MS = 1_500.0
 
+# Shapes of steps for which backends of GPUs have programs of their own (ggml-vulkan.cpp: for each
+# number of rows up to 8, and for slices of more than 8, 32 and 64 tokens). A program is built when
+# it is first needed, which takes from milliseconds to many seconds, and the reader of that step
+# waits. The most frequent shapes come first, a full micro-batch at last.
+_BUILT = ((0, 128), (2, 0), (3, 0), (4, 0), (0, 16), (0, 48), (5, 0), (6, 0), (7, 0), (8, 0))
+# No further shape is begun after so long.
+_BUILD_MS = 10_000.0
+
 # A remembered cost is believed if a row now takes at most this many times as long, and at least
 # the inverse share of it. Otherwise the machine has changed.
 _AGREES = 2.0
@@ -50,6 +58,7 @@ class WarmUp:
         self._batch = Batch(options.batch)
         self._most_tokens = options.batch
         self._most_rows = min(n_streams, options.batch)
+        self._most_at_once = min(options.batch, options.ubatch, context.n_cells)
         self._token = max(model.bos, 0)
 
     def first_ms(self, *, reads_all: bool = True) -> float:
@@ -79,6 +88,21 @@ class WarmUp:
             if left_ms < 8 * ms:  # the next shape may cost so many times as much
                 break
         return tuple(observed)
+
+    def build(self) -> int:
+        """Have the device build its programs for all shapes of steps, each by a step of that shape,
+        until the time is up. Returns the number of shapes that were run.
+        """
+        began_ns, n_run = self._now_ns(), 0
+        for n_rows, n_tokens in (*_BUILT, (0, self._most_at_once)):
+            if n_rows > self._most_rows or n_tokens > self._most_at_once:
+                continue
+            if (self._now_ns() - began_ns) / NS_PER_MS >= _BUILD_MS:
+                log.info("no more time to build programs of steps shapes=%d", n_run)
+                break
+            self._run(n_rows, n_tokens)
+            n_run += 1
+        return n_run
 
     def can_share_prefix(self) -> bool:
         """True if a sequence can drop its tail and share its beginning. It is
@@ -119,12 +143,15 @@ class WarmUp:
 
 
 def costs(
-    warm: WarmUp, file: CostFile | None, *, tiles: bool, is_beside: bool
+    warm: WarmUp, file: CostFile | None, *, tiles: bool, is_beside: bool, builds: bool = False
 ) -> tuple[CostModel, tuple[Observation, ...]]:
     """The remembered costs; measured costs where nothing is remembered or it is wrong by now.
     is_beside: another engine is at work. What is measured now would not be what is remembered, and
-    would disturb that work, so what is remembered is believed.
+    would disturb that work, so what is remembered is believed. builds: the device builds programs
+    for steps when they first run; this is done now, unless it would disturb that work.
     """
+    if builds and not is_beside:
+        warm.build()
     remembered = None if file is None else file.read()
     known = None
     if remembered is not None:
