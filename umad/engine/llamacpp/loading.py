@@ -225,24 +225,19 @@ def _generator(
     compute_aside = _here if company is None else company.compute_aside
     measuring = contextlib.nullcontext if company is None else company.measuring
     warmup_ms = compute_aside(lambda: warm.first_ms(reads_all=fitting.reads_all))
-    if opened.abort.gate is not None:
-        with measuring():
-            try_gate(context, opened.abort.gate, token=max(model.bos, 0), now_ns=now_ns)
     with measuring():
+        if opened.abort.gate is not None:
+            try_gate(context, opened.abort.gate, token=max(model.bos, 0), now_ns=now_ns)
         states = compute_aside(lambda: _states(opened, context, fitting))
-    if states is None and _may_be_full(opened, fitting):
-        fitting, context = _with_full_windows(opened, fitting, context)
-        warm = WarmUp(model, context, fitting.context, fitting.n_streams, now_ns)
-        with measuring():
+        if states is None and _may_be_full(opened, fitting):
+            fitting, context = _with_full_windows(opened, fitting, context)
+            warm = WarmUp(model, context, fitting.context, fitting.n_streams, now_ns)
             states = _states(opened, context, fitting)
     n_cells = context.n_cells - fitting.n_spare
     embeds = opened.embeds(n_cells=n_cells, generates=True)
     owns_windows = _has_small_windows(opened, fitting)
-    window = opened.window(
-        fitting.memory,
-        stream_tokens=opened.stream_context(n_cells).tokens,
-        is_small=owns_windows,
-    )
+    stream_tokens = opened.stream_context(n_cells).tokens
+    window = opened.window(fitting.memory, stream_tokens=stream_tokens, is_small=owns_windows)
     # Without states, a cell of a small window that two sequences hold would never be free again.
     # Where sequences have cells of their own, llama.cpp ends the process at a part of one.
     may_share = not owns_windows and not fitting.memory.owns_cells
