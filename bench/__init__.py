@@ -61,6 +61,7 @@ low, high}}.
     contenders  bare, llama-server, umad       precedence  going before other work
     bare  peer_server  umad_daemon             a run of each, and its plain client
     bare_embed  bare_decode                    the bare loops of `embed` and `speculation`
+    speculation_tables                         what `speculation` shows
     plain_whisper                              whisper.cpp alone for `speech`, the same
     kernel_servers                             umad in one order of the weights, and llama-server
     python_server                              llama-cpp-python's, in an environment of its own

@@ -4,7 +4,8 @@ This is what a program would do that has the library to itself, with the library
 for the type of the KV cache (f16 or q8) and flash attention, which q8 needs. It reads one JSON
 object a line and writes one a line.
 
-    {"prompt": [ids], "n_tokens": n}   a greedy answer, one token a decode; ends do not end it
+    {"prompt": [ids], "n_tokens": n}   a greedy answer, one token a decode; ends do not end it. What
+                                       the prompt before it began with, too, is not read again
         {"ms": of each token behind the first}
     {"rows": [1, 2, ...], "depth": n}  what so many rows of one sequence take behind n tokens
         {"ms": [of each number of rows, a median]}
@@ -50,6 +51,8 @@ class BareDecoder:
         self._context = lib.llama_init_from_model(self._model, params)
         self._memory = lib.llama_get_memory(self._context)
         self._batch = lib.llama_batch_init(_BATCH, 0, 1)
+        # The tokens of the prompt that was read last. Their cells are those of sequence 0.
+        self._held: list[int] = []
 
     def answer(self, prompt: Sequence[int], n_tokens: int) -> float:
         """Milliseconds for each token behind the first."""
@@ -76,10 +79,16 @@ class BareDecoder:
         return [statistics.median(took[n]) for n in numbers]
 
     def _read(self, tokens: Sequence[int]) -> None:
-        lib.llama_memory_clear(self._memory, False)
-        for start in range(0, len(tokens), _BATCH):
+        n = 0
+        while n < min(len(tokens), len(self._held)) and tokens[n] == self._held[n]:
+            n += 1
+        if not lib.llama_memory_seq_rm(self._memory, 0, n, -1):
+            n = 0
+            lib.llama_memory_clear(self._memory, False)
+        for start in range(n, len(tokens), _BATCH):
             self._decode(tokens[start : start + _BATCH], start, rows=False)
         lib.llama_synchronize(self._context)
+        self._held = list(tokens)
 
     def _decode(self, tokens: Sequence[int], start: int, *, rows: bool) -> None:
         batch = self._batch

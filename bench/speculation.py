@@ -6,11 +6,18 @@ token after the other. The second one without is the control. It shows the machi
 often a text is another one though nothing is guessed: a kernel adds up in the order of a stream's
 cells in the pool, which is not always the same. The time is that from the first token to the last.
 
-What rows cost the bare library bounds what guesses can bring, so that is measured first: with `k`
-guesses that all hold, a step of k + 1 rows brings k + 1 tokens.
+    edit    a file of 300 lines, and the beginning of a part of it: the answer repeats the file
+    json    a list of objects with long keys, which the grammar forces
+    prose   at temperature 0.8; hardly anything in it was said before
+    again   prose that another stream of the app has said before
 
-With `--draft MODEL` a second daemon guesses with a draft model, too; its answers are one more turn
-and two more columns. Without it the first daemon's guesses come from the text alone.
+What is asked for (`ASKED`) is held against the bare library, in medians. Rounds of all kinds go on
+for `--minutes`, with `--repetitions` at most. What rows cost the bare library bounds what guesses
+can bring, so that is measured first: with `k` guesses that all hold, a step of k + 1 rows brings
+k + 1 tokens.
+
+With `--draft MODEL` a second daemon guesses with a draft model, too; its answers are one more turn,
+and a second table. Without it the guesses come from texts alone.
 
 A beginning of the file that stands in the prompt makes nearly any model copy the rest of it: that
 is the edit. Random weights copy nothing; `--model nano-0.5b` is nano in the measures of a 0.5B.
@@ -21,33 +28,44 @@ import argparse
 import asyncio
 import contextlib
 import dataclasses
+import itertools
 import json
-import statistics
 import subprocess
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
-from rich import box
 from rich.console import Console
-from rich.table import Table
 
 from bench import command, models, precedence, running
 from bench.editor import file_of
 from bench.errors import BenchError
+from bench.speculation_tables import (
+    AGAIN,
+    ASKED,
+    KINDS,
+    PROSE,
+    ROWS,
+    Pair,
+    draft_table,
+    ratios,
+    rows_table,
+    table,
+    verdicts,
+)
 from bench.targets import Room, UmadTarget
 from umad.client import AsyncClient
 from umad.constraint import Constraint
 from umad.request import GenerateRequest, SamplingParams
 from umad.service import Done, Tokens
 
-EDIT, JSON, PROSE = "edit", "json", "prose"
-KINDS = (EDIT, JSON, PROSE)
 # No text may become slower than this, beyond the noise of the machine.
 LEAST_RATIO = 0.99
-ROWS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32)
 _SHOWN_LINES = 10
+# Between the parts that edits repeat. It has no divisor in common with 300.
+_APART_LINES = 37
 _CONTEXT_TOKENS = 8192
 _STOP_S = 10.0
 _SCHEMA: Mapping[str, Any] = {
@@ -64,42 +82,6 @@ _SCHEMA: Mapping[str, Any] = {
         "additionalProperties": False,
     },
 }
-
-
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Pair:
-    """Milliseconds for each token of one answer: with guesses, without, without again, by the bare
-    library, and with a draft model. n_steps: that brought the tokens of the one with guesses."""
-
-    kind: str
-    plain_ms: float
-    again_ms: float
-    guessed_ms: float
-    bare_ms: float
-    n_tokens: int
-    n_steps: int
-    # The text is the same with guesses as without, and the same without again.
-    is_same: bool
-    is_steady: bool
-    # 0 where no draft was asked for; then so many steps, and whether the text is the same.
-    drafted_ms: float = 0.0
-    n_drafted_steps: int = 0
-    is_drafted_same: bool = True
-
-    @property
-    def drafted_ratio(self) -> float:
-        """The pace with a draft over that without guesses."""
-        return (self.plain_ms + self.again_ms) / (2 * self.drafted_ms)
-
-    @property
-    def ratio(self) -> float:
-        """The pace with guesses over that without."""
-        return (self.plain_ms + self.again_ms) / (2 * self.guessed_ms)
-
-    @property
-    def to_bare(self) -> float:
-        """The pace with guesses over that of the bare library."""
-        return self.bare_ms / self.guessed_ms
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -153,12 +135,17 @@ def _pipe(pipe: IO[bytes] | None) -> IO[bytes]:
 
 
 def request_of(kind: str, *, lines: int, tokens: int, seed: int) -> GenerateRequest:
-    """One request of a kind; every seed gives another text."""
+    """One request of a kind; every seed gives another text. All edits begin with the same file, so
+    it is read once, and each repeats another part of it."""
     greedy = SamplingParams(temperature=0.0, max_tokens=tokens, seed=seed)
     match kind:
         case "edit":
-            file = [f"# file {seed}", *file_of(lines, seed)]
-            prompt = "\n".join([*file, "", "# the same file again:", *file[:_SHOWN_LINES], ""])
+            file = ["# a file", *file_of(lines, 1)]
+            # A line has some fifteen tokens, and the file does not end within the answer.
+            last = max(1, len(file) - _SHOWN_LINES - tokens // 10)
+            at = seed * _APART_LINES % last
+            shown = file[at : at + _SHOWN_LINES]
+            prompt = "\n".join([*file, "", f"# the same file from line {at} on:", *shown, ""])
             sampling = dataclasses.replace(greedy, ignore_eos=True)
             return GenerateRequest(prompt=prompt, sampling=sampling)
         case "json":
@@ -166,22 +153,38 @@ def request_of(kind: str, *, lines: int, tokens: int, seed: int) -> GenerateRequ
             constraint = Constraint.json_schema(_SCHEMA)
             return GenerateRequest(prompt=prompt, sampling=greedy, constraint=constraint)
         case _:
-            prompt = f"Chapter {seed}. It was a quiet morning, and nobody in the village knew that"
+            # The two kinds of prose are different texts.
+            chapter = seed if kind == PROSE else 100 + seed
+            prompt = (
+                f"Chapter {chapter}. It was a quiet morning, and nobody in the village knew that"
+            )
             sampling = dataclasses.replace(greedy, temperature=0.8, ignore_eos=True)
             return GenerateRequest(prompt=prompt, sampling=sampling)
 
 
+def steps_of(came_s: Sequence[float]) -> int:
+    """How many steps brought tokens that came at these times. Each token has a message of its own,
+    but those of one step come together, and a step takes as long as a token on average or longer.
+    """
+    if len(came_s) < 2:
+        return len(came_s)
+    together_s = (came_s[-1] - came_s[0]) / (len(came_s) - 1) / 4
+    gaps = itertools.pairwise(came_s)
+    return 1 + sum(later - earlier > together_s for earlier, later in gaps)
+
+
 async def _answered(client: AsyncClient, request: GenerateRequest) -> Answer:
     ids: list[int] = []
-    n_steps = 0
+    came_s: list[float] = []
     async for event in client.events(request):
         if isinstance(event, Tokens):
-            # A step's tokens come together.
-            n_steps += bool(event.ids)
+            came_s += [time.perf_counter()] * len(event.ids)
             ids.extend(event.ids)
         elif isinstance(event, Done):
             took_ms = event.timings.total_ms - event.timings.first_token_ms
-            return Answer(ids=tuple(ids), ms=took_ms / max(1, len(ids) - 1), n_steps=n_steps)
+            return Answer(
+                ids=tuple(ids), ms=took_ms / max(1, len(ids) - 1), n_steps=steps_of(came_s)
+            )
     raise BenchError("an answer did not end")
 
 
@@ -197,7 +200,9 @@ async def _pair(
     # The prompt is read before any of them is measured.
     first = dataclasses.replace(plain.sampling, max_tokens=1)
     for one in (client, drafting):
-        if one is not None:
+        if one is not None and kind == AGAIN:
+            await _answered(one, request)
+        elif one is not None:
             await _answered(one, dataclasses.replace(plain, sampling=first))
     prompt = await client.tokenize(request.prompt or "")
     n_tokens = request.sampling.max_tokens or 1
@@ -236,88 +241,34 @@ async def measure(
     lines: int,
     tokens: int,
     repetitions: int,
+    ends_s: float = float("inf"),
     draft_path: str | None = None,
 ) -> tuple[list[Pair], Mapping[str, Any]]:
-    """Pairs of all kinds, which take turns, and the scorecard afterwards. draft_path: the socket of
-    a daemon that has a draft model; its scorecard is that of the second one."""
+    """Pairs of all kinds, which take turns, and the scorecard afterwards. ends_s: the monotonic
+    time after which no round begins that would end later; the first one is always measured.
+    draft_path: the socket of a daemon that has a draft model; its scorecard is told then."""
     pairs: list[Pair] = []
+    longest_s = 0.0
     async with contextlib.AsyncExitStack() as stack:
         client = await stack.enter_async_context(AsyncClient(path))
         drafting = None
         if draft_path is not None:
             drafting = await stack.enter_async_context(AsyncClient(draft_path))
         for turn in range(repetitions):
+            began_s = time.monotonic()
+            if turn and began_s + longest_s > ends_s:
+                break
             for kind in KINDS:
                 request = request_of(kind, lines=lines, tokens=tokens, seed=turn + 1)
                 pairs.append(await _pair(client, bare, kind, request, turn, drafting))
+            if turn:  # the first one reads the file
+                longest_s = max(longest_s, time.monotonic() - began_s)
         return pairs, dict(await (drafting or client).metrics())
-
-
-def spread(values: Sequence[float]) -> tuple[float, float, float]:
-    """Their median, the lowest and the highest."""
-    return statistics.median(values), min(values), max(values)
-
-
-def ratios(pairs: Sequence[Pair]) -> dict[str, tuple[float, float, float]]:
-    """Of each kind, the pace with guesses over that without: a median and its spread."""
-    return {
-        kind: spread([pair.ratio for pair in pairs if pair.kind == kind])
-        for kind in KINDS
-        if any(pair.kind == kind for pair in pairs)
-    }
-
-
-def table(pairs: Sequence[Pair]) -> Table:
-    """To print."""
-    title = "tokens a second: bare, without and with guesses of next tokens"
-    drawn = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
-    columns = ("", "bare", "without", "again", "with", "÷ without", "÷ bare", "a step")
-    drafts = [pair for pair in pairs if pair.drafted_ms]
-    more = ("with a draft", "÷ without", "a step") if drafts else ()
-    for name in (*columns, "other texts", "without guesses too", *more):
-        drawn.add_column(name, justify="right", no_wrap=True)
-    for kind, over_plain in ratios(pairs).items():
-        mine = [pair for pair in pairs if pair.kind == kind]
-        times = ("bare_ms", "plain_ms", "again_ms", "guessed_ms")
-        paces = [statistics.median([1000 / getattr(one, name) for one in mine]) for name in times]
-        over_bare = spread([pair.to_bare for pair in mine])
-        a_step = sum(one.n_tokens for one in mine) / sum(one.n_steps for one in mine)
-        drawn.add_row(
-            kind,
-            *(f"{pace:.1f}" for pace in paces),
-            *(f"{mid:.2f} ({low:.2f}-{high:.2f})" for mid, low, high in (over_plain, over_bare)),
-            f"{a_step:.2f}",
-            f"{sum(not pair.is_same for pair in mine)} of {len(mine)}",
-            f"{sum(not pair.is_steady for pair in mine)} of {len(mine)}",
-            *_draft_columns(mine if drafts else ()),
-        )
-    return drawn
-
-
-def _draft_columns(pairs: Sequence[Pair]) -> list[str]:
-    if not pairs:
-        return []
-    pace = statistics.median([1000 / one.drafted_ms for one in pairs])
-    mid, low, high = spread([one.drafted_ratio for one in pairs])
-    a_step = sum(one.n_tokens for one in pairs) / sum(one.n_drafted_steps for one in pairs)
-    return [f"{pace:.1f}", f"{mid:.2f} ({low:.2f}-{high:.2f})", f"{a_step:.2f}"]
-
-
-def rows_table(depths: Mapping[int, Sequence[float]]) -> Table:
-    """What rows cost, and the most that guesses can bring by it."""
-    title = "milliseconds of so many rows, and how many times as fast guesses are that all hold"
-    drawn = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
-    drawn.add_column("rows", justify="right")
-    for depth in depths:
-        drawn.add_column(f"behind {depth} tokens", justify="right", no_wrap=True)
-    for at, n in enumerate(ROWS):
-        columns = [f"{took[at]:.1f} ({n * took[0] / took[at]:.2f}x)" for took in depths.values()]
-        drawn.add_row(str(n), *columns)
-    return drawn
 
 
 def run(options: argparse.Namespace, console: Console) -> None:
     """Measures and prints (and writes) the tables. Fails where a kind of text became slower."""
+    ends_s = time.monotonic() + 60 * options.minutes
     model = models.path(options.model)
     room = Room(
         model=model,
@@ -347,6 +298,7 @@ def run(options: argparse.Namespace, console: Console) -> None:
                 lines=options.lines,
                 tokens=options.tokens,
                 repetitions=options.repetitions,
+                ends_s=ends_s,
                 draft_path=None if with_draft is None else str(with_draft.socket_path),
             )
             pairs, card = asyncio.run(asked)
@@ -357,6 +309,10 @@ def run(options: argparse.Namespace, console: Console) -> None:
         bare.close()
     found = ratios(pairs)
     console.print(table(pairs))
+    if with_draft is not None:
+        console.print(draft_table(pairs))
+    for line in verdicts(pairs):
+        console.print(line, highlight=False)
     for name in ("accepted_per_step", "speculation_gain"):
         console.print(f"{name}: {card.get(name)}", highlight=False)
     row_ms = {depth: dict(zip(ROWS, took, strict=True)) for depth, took in depths.items()}
@@ -364,14 +320,14 @@ def run(options: argparse.Namespace, console: Console) -> None:
         "benchmark": "speculation",
         "model": model.stem,
         "ratios": found,
+        "ratios_to_bare": ratios(pairs, lambda pair: pair.to_bare),
+        "asked_of_bare": dict(ASKED),
         "rows": [dataclasses.asdict(one) for one in pairs],
         "row_ms": row_ms,
     }
     if with_draft is not None:
-        document["draft_ratios"] = {
-            kind: spread([pair.drafted_ratio for pair in pairs if pair.kind == kind])
-            for kind in found
-        }
+        document["draft_ratios"] = ratios(pairs, lambda pair: pair.drafted_ratio)
+        document["draft_ratios_to_bare"] = ratios(pairs, lambda pair: pair.drafted_to_bare)
     command.write(options, document)
     slower = [kind for kind, (median, _, _) in found.items() if median < options.least]
     if slower:
@@ -382,8 +338,10 @@ def _parser() -> argparse.ArgumentParser:
     parser = command.parser("speculation", __doc__, model="nano-0.5b")
     add = parser.add_argument
     add("--lines", type=command.positive, default=300, help="of the file that is edited")
-    add("--tokens", type=command.positive, default=300, help="of each answer, at most")
-    add("--repetitions", type=command.positive, default=5, help="of each pair")
+    add("--tokens", type=command.positive, default=240, help="of each answer, at most")
+    add("--repetitions", type=command.positive, default=9, help="of each pair, at most")
+    more = "begin no further round that would end later; the first is measured whatever it takes"
+    add("--minutes", type=float, default=7.0, help=more)
     add("--least", type=float, default=LEAST_RATIO, help="times as fast that every kind must be")
     add("--draft", metavar="MODEL", help="a draft model, such as nano for nano-0.5b")
     add("--kv-type", choices=("f16", "q8"), default="q8", help="of the cache")
