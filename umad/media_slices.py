@@ -66,3 +66,5 @@ class EncodeTurn:
     bulk: bool
     # Streams are read beside it.
     beside_readers: bool
+    # A node of the encoder that is not over at the turn's end is waited for so much longer.
+    late_ms: float

@@ -381,6 +381,8 @@ class StepResult:
     is_encoded: bool = False
     # Another engine or an encoder computed meanwhile, so the step may have taken longer than alone.
     crowded: bool = False
+    # An encoder computed meanwhile as background work, which the plan had no turn for.
+    bulk_beside: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

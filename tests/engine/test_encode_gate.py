@@ -9,6 +9,7 @@ from umad.engine.media.gate import EncodeGate
 
 BOUND_S = 60
 LONG_NS = 60 * 10**9
+LATE_NS = 10**8
 
 
 class Encoder:
@@ -52,7 +53,7 @@ def encoder(gate: EncodeGate) -> Iterator[Encoder]:
 def test_a_turn_does_not_wait_for_the_end_of_a_long_node(
     gate: EncodeGate, encoder: Encoder
 ) -> None:
-    is_done = gate.open_for(1)
+    is_done = gate.open_for(1, LATE_NS)
 
     assert not is_done
     assert encoder.computed == 0, "its node is not over"
@@ -62,11 +63,11 @@ def test_a_turn_does_not_wait_for_the_end_of_a_long_node(
 def test_an_encoder_that_was_late_is_held_when_its_node_is_over(
     gate: EncodeGate, encoder: Encoder
 ) -> None:
-    gate.open_for(1)
+    gate.open_for(1, LATE_NS)
     encoder.ends.release(2)
 
     # This turn waits for it to be held, and then lets it compute one node more.
-    assert not gate.open_for(LONG_NS // 60)
+    assert not gate.open_for(LONG_NS // 60, LATE_NS)
     assert encoder.computed == 2
     assert gate.n_holds == 1
 
@@ -74,7 +75,7 @@ def test_an_encoder_that_was_late_is_held_when_its_node_is_over(
 def test_a_late_encoder_ends_with_its_node_and_nobody_waits_longer_than_was_said(
     gate: EncodeGate, encoder: Encoder
 ) -> None:
-    gate.open_for(1)
+    gate.open_for(1, LATE_NS)
 
     assert not gate.stop(1)
     encoder.ends.release()
@@ -85,8 +86,18 @@ def test_a_late_encoder_ends_with_its_node_and_nobody_waits_longer_than_was_said
 
 def test_a_held_encoder_ends_without_another_node(gate: EncodeGate, encoder: Encoder) -> None:
     encoder.ends.release()
-    gate.open_for(1)
+    gate.open_for(1, LATE_NS)
 
     assert not gate.computes
     assert gate.stop(LONG_NS)
     assert encoder.computed == 1
+
+
+def test_a_node_that_is_a_little_late_is_waited_for(gate: EncodeGate, encoder: Encoder) -> None:
+    ends = threading.Timer(0.05, encoder.ends.release)
+    ends.start()
+
+    assert not gate.open_for(1, LONG_NS)
+
+    assert encoder.computed == 1
+    assert not gate.computes, "it is held, so the step has the device"

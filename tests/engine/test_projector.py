@@ -29,9 +29,13 @@ from umad.engine.llamacpp.projector import Projector, ProjectorOptions, loaded
 from umad.engine.llamacpp.projector_file import checked_header, fingerprint, tensor_bytes
 from umad.engine.media.facts import MediaFacts
 from umad.engine.media.rows import Rows
+from umad.engine.process import TENTH_OF_A_CORE
 from umad.errors import BadRequest, ModelLoadFailed
 from umad.media.limits import GENTLE_S
 from umad.media.medium import Medium
+
+LATE_NS = 10**8
+needs_linux = pytest.mark.skipif(sys.platform != "linux", reason="threads have no priority here")
 
 
 class Seen:
@@ -59,7 +63,7 @@ class Seen:
         found = []
         for run in self.projector.layout(medium).runs:
             work = self.projector.begin(medium, run.index, gently=False)
-            while not work.go_on(turn_ns):
+            while not work.go_on(turn_ns, LATE_NS):
                 pass
             found.append(work.rows())
             work.close()
@@ -150,7 +154,7 @@ def test_an_encoder_computes_nothing_while_it_is_held(tmp_path: Path) -> None:
 
     # A turn this short may end before the encoder's thread has begun.
     while not gate.n_asked:
-        assert not work.go_on(1)
+        assert not work.go_on(1, LATE_NS)
     n_asked = gate.n_asked
     # The library asks of the next node as soon as it may compute.
     time.sleep(0.05)
@@ -158,6 +162,27 @@ def test_an_encoder_computes_nothing_while_it_is_held(tmp_path: Path) -> None:
     assert 0 < gate.n_asked == n_asked
     work.close()
     assert gate.n_asked <= n_asked + 1, "it ends where it was held"
+    model.close()
+
+
+@needs_linux
+@pytest.mark.parametrize("gently", [True, False])
+def test_an_encoder_beside_readers_leaves_most_of_the_cores_to_their_steps(
+    tmp_path: Path, gently: bool
+) -> None:
+    model = seen(tmp_path, "gemma3")
+    model.projector._gate.most_stride = 1
+    work = model.projector.begin(image(), 0, gently=gently)
+    while not model.projector._gate.n_asked:
+        assert not work.go_on(1, LATE_NS)
+
+    priorities = {
+        os.getpriority(os.PRIO_PROCESS, int(thread)) for thread in os.listdir("/proc/self/task")
+    }
+
+    usual = os.getpriority(os.PRIO_PROCESS, 0)
+    assert priorities == ({usual, TENTH_OF_A_CORE} if gently else {usual})
+    work.close()
     model.close()
 
 
@@ -169,7 +194,7 @@ def test_an_encoding_that_was_ended_leaves_nothing_to_the_next_one(
     work = model.projector.begin(medium, 0, gently=True)
     model.projector._gate.most_stride = 1
     while not model.projector._gate.n_asked:
-        assert not work.go_on(1)
+        assert not work.go_on(1, LATE_NS)
 
     assert work.stop(10**9)
     work.close()
@@ -296,7 +321,7 @@ def test_an_encoding_that_fails_says_so_and_the_next_one_works(tmp_path: Path) -
     work = model.projector.begin(image(), 1, gently=True)
 
     with pytest.raises(BadRequest, match="this image could not be encoded"):
-        work.go_on(10**9)
+        work.go_on(10**9, LATE_NS)
     work.close()
 
     assert model.rows(image())[0].shape == (16, 256)
@@ -310,8 +335,8 @@ def test_a_turn_ends_while_pixels_are_still_made_into_what_the_encoder_reads(
     photo = image(4000, 3000)
 
     work = model.projector.begin(photo, 0, gently=True)
-    is_done = work.go_on(1)
-    while not work.go_on(10**9):
+    is_done = work.go_on(1, LATE_NS)
+    while not work.go_on(10**9, LATE_NS):
         pass
     rows = work.rows()
     work.close()
@@ -324,7 +349,6 @@ def test_a_turn_ends_while_pixels_are_still_made_into_what_the_encoder_reads(
 BUSY = "import sys; sys.stdout.write('on\\n'); sys.stdout.flush()\nwhile True: pass"
 # Twelve megapixels take some tenths of a second of a core.
 WORK_S = 15.0
-needs_linux = pytest.mark.skipif(sys.platform != "linux", reason="threads have no priority here")
 
 
 @contextlib.contextmanager
@@ -349,7 +373,7 @@ def encoded_s(model: Seen, medium: Medium, *, gently: bool) -> tuple[float, Rows
     """(seconds until a medium was encoded, its rows)."""
     began_s = time.monotonic()
     work = model.projector.begin(medium, 0, gently=gently)
-    while not work.go_on(10**9):
+    while not work.go_on(10**9, LATE_NS):
         pass
     took_s = time.monotonic() - began_s
     rows = work.rows()

@@ -16,7 +16,9 @@ import psutil
 
 from umad.control_groups import cores_limit, memory_limit
 
-_LOW_PRIORITY = 5
+# A thread of this niceness has a quarter of a core that others want, too.
+QUARTER_OF_A_CORE = 5
+TENTH_OF_A_CORE = 10
 # llguidance recurses along chains of references: 256 KiB of schema went 8,000 deep and overran 32
 # MiB. Only the pages that are touched take memory.
 DEEP_STACK_BYTES = 256 * 2**20
@@ -42,14 +44,15 @@ def start_deep_thread(run: Callable[[], None], name: str) -> None:
     threading.Thread(target=run, name=name, daemon=True).start()
 
 
-def let_others_first() -> None:
-    """Let the calling thread use the time that decode threads leave, and a quarter of a core where
-    they leave none. Only Linux can set that for one thread. Not for a thread that holds the
-    interpreter's lock while it works: on busy cores all threads would wait for that lock.
+def let_others_first(niceness: int = QUARTER_OF_A_CORE) -> None:
+    """Let the calling thread, and those that it starts, use the time that decode threads leave, and
+    a part of a core where they leave none. Only Linux can set that for one thread. Not for a thread
+    that holds the interpreter's lock while it works: on busy cores all threads would wait for that
+    lock.
     """
     if sys.platform == "linux":
         with contextlib.suppress(OSError):
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _LOW_PRIORITY)
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), niceness)
 
 
 def tells_waits() -> bool:

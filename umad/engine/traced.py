@@ -10,6 +10,8 @@ PARTS = (
     Part("plan", "umad.scheduler.scheduler:Scheduler", "plan"),
     Part("batch", "umad.engine.llamacpp.batch:PlanWriter", "write"),
     Part("decode call", "umad.engine.llamacpp.llama:Context", "decode"),
+    Part("encoder's turn", "umad.engine.media.desk:MediaDesk", "encode"),
+    Part("rows of a medium", "umad.engine.llamacpp.decode_runner:DecodeRunner", "_run_rows"),
     Part("logits", "umad.engine.llamacpp.llama:Context", "logits"),
     Part("sampling", "umad.engine.steps.token_drawing:TokenDrawing", "sample"),
     Part("detokenize", "umad.engine.steps.completion_stream:CompletionStream", "text_of"),

@@ -27,6 +27,7 @@ from umad.engine.media.facts import MediaFacts
 from umad.engine.media.gate import EncodeGate
 from umad.engine.media.layout import MediumLayout, RowPiece, TextPiece
 from umad.engine.media.rows import Rows
+from umad.engine.process import TENTH_OF_A_CORE, let_others_first, name_thread
 from umad.errors import BadRequest, EngineFailed, ModelLoadFailed
 from umad.media.limits import GENTLE_S
 from umad.media.medium import Medium
@@ -143,7 +144,7 @@ class Projector:
             is_gentle = gently and (self._left is None or not self._left.is_left)
             gentle_s = self._gentle_s if is_gentle else 0.0
             prepared = Prepared(self._ready(), medium, gentle_s=gentle_s)
-        return _Encoding(self, self._ready(), self._gate, prepared, index)
+        return _Encoding(self, self._ready(), self._gate, prepared, index, gently=gently)
 
     def ended(self, prepared: Prepared, *, is_last: bool) -> None:
         """The encoding is closed. Other tiles of the same image may follow."""
@@ -205,22 +206,33 @@ class _Encoding:
     """One run on its thread."""
 
     def __init__(
-        self, owner: Projector, mtmd: Mtmd, gate: EncodeGate, prepared: Prepared, index: int
+        self,
+        owner: Projector,
+        mtmd: Mtmd,
+        gate: EncodeGate,
+        prepared: Prepared,
+        index: int,
+        *,
+        gently: bool,
     ) -> None:
+        """gently: the encoder leaves most of the cores to steps that compute beside it."""
         self._owner = owner
         self._mtmd = mtmd
         self._gate = gate
         self._prepared = prepared
         self._index = index
+        self._gently = gently
         self._rows: Rows | None = None
         self._error: Exception | None = None
         gate.prepare()
         self._thread = threading.Thread(target=self._run, name="umad-encode", daemon=True)
         self._thread.start()
 
-    def go_on(self, turn_ns: int) -> bool:
+    def go_on(self, turn_ns: int, late_ns: int) -> bool:
         """Compute for about so long; as `EncodeWork` says."""
-        if not self._prepared.wait(turn_ns / NS_PER_S) or not self._gate.open_for(turn_ns):
+        if not self._prepared.wait(turn_ns / NS_PER_S):
+            return False
+        if not self._gate.open_for(turn_ns, late_ns):
             return False
         self._thread.join()
         if self._error is not None:
@@ -254,8 +266,13 @@ class _Encoding:
         self._owner.ended(self._prepared, is_last=is_last)
 
     def _run(self) -> None:
+        name_thread("umad-encode")
         try:
             runs = self._prepared.runs()
+            if self._gently:
+                # With a tenth of the cores it makes steps beside a long node no longer than the cap
+                # allows. Its team of threads begins in it, and has what it has.
+                let_others_first(TENTH_OF_A_CORE)
             self._gate.begin()
             rows = self._mtmd.encode(runs[self._index])
             if self._gate.is_stopped:

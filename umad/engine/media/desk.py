@@ -80,6 +80,8 @@ class _Work:
     key: RowKey
     n_rows: int
     kind: str
+    # Its last turn was background work.
+    is_bulk: bool = False
     # Nobody wanted its rows any more, so it is being ended.
     is_ending: bool = False
 
@@ -133,6 +135,11 @@ class MediaDesk:
         """Whether an encoder computes beside steps: a part of its work takes long."""
         return self._work is not None and self._work.work.computes
 
+    @property
+    def computes_bulk(self) -> bool:
+        """Whether it does so as background work."""
+        return self.computes and self._work is not None and self._work.is_bulk
+
     def encode(self, turn: EncodeTurn) -> Turned:
         """Give the encoder its turn."""
         turned = self._turned(turn)
@@ -147,7 +154,11 @@ class MediaDesk:
             assert self._work is not None
             work, turn_ns = self._work, int(turn.ms * NS_PER_MS)
             work.is_ending = work.is_ending or not self._is_wanted(work.key)
-            is_done = work.work.stop(turn_ns) if work.is_ending else work.work.go_on(turn_ns)
+            work.is_bulk = turn.bulk
+            if work.is_ending:
+                is_done = work.work.stop(turn_ns)
+            else:
+                is_done = work.work.go_on(turn_ns, int(turn.late_ms * NS_PER_MS))
             if is_done and not work.is_ending:
                 self._keep(turn, work)
         except UmadError as error:

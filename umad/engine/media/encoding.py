@@ -29,9 +29,10 @@ class EncodeWork(Protocol):
     """The encoding of one run of a medium, which goes on only while `go_on` waits for it, but for a
     part of it that takes long."""
 
-    def go_on(self, turn_ns: int) -> bool:
-        """Compute for about so long; True once it is done. Step thread. Raises `BadRequest`
-        where the rows of this medium cannot be computed."""
+    def go_on(self, turn_ns: int, late_ns: int) -> bool:
+        """Compute for about so long; True once it is done. A part of it that takes longer is waited
+        for at most `late_ns` longer. Step thread. Raises `BadRequest` where the rows of this medium
+        cannot be computed."""
         ...
 
     @property

@@ -8,8 +8,8 @@ thread of its own, and this gate is its callback: it lets the thread on only whi
 waits for it. The rows are the same bit for bit, however often it is held.
 
 Within a node nothing can hold or end it, and attention over 10,000 patches is one node of seconds.
-So the step thread waits for a node's end `MOST_LATE_NS` and no longer: then steps are computed
-beside it, slower, and the encoder is held as soon as its node is over.
+So the step thread waits for a node's end as long as its turn says and no longer: then steps are
+computed beside it, slower, and the encoder is held as soon as its node is over.
 
 It asks for every `stride`-th node alone: an accelerator has to finish what it was given before a
 node can be shown, which costs time. The stride follows what the nodes took, so that a hold comes
@@ -27,9 +27,6 @@ from umad.units import NS_PER_S
 
 # A closed gate is reached within about this time of the encoder's own computing.
 REACH_NS = 4_000_000
-# A turn takes at most so much longer than it was given. Nodes of usual images take less; a reader
-# or a cancel that waits longer notices.
-MOST_LATE_NS = 100_000_000
 # Nodes of one image: some hundreds.
 MOST_STRIDE = 64
 
@@ -104,9 +101,9 @@ class EncodeGate:
             self._until_ns = self.n_asked = 0
             self._stride = 1
 
-    def open_for(self, turn_ns: int) -> bool:
-        """Let the encoder compute for about `turn_ns`, and wait until it is held again or done, or
-        late. Returns whether it is done."""
+    def open_for(self, turn_ns: int, late_ns: int) -> bool:
+        """Let the encoder compute for about `turn_ns`, and wait until it is held again or done, but
+        at most `late_ns` longer. Returns whether it is done."""
         ends_ns = self._now_ns() + max(1, turn_ns)
         with self._change:
             # It may not have come to its first hold yet, or be in the node that made it late.
@@ -117,7 +114,7 @@ class EncodeGate:
             self._until_ns = ends_ns
             self._is_held = False
             self._change.notify_all()
-            self._settled_by(ends_ns + MOST_LATE_NS)
+            self._settled_by(ends_ns + late_ns)
             return self._is_done
 
     def stop(self, within_ns: int | None = None) -> bool:

@@ -284,8 +284,7 @@ class StepLoop:
             self._end(finished, news)
 
     def _show_standing(self) -> None:
-        n_interactive = sum([stream.guarded for stream in self._streams.values()])
-        self._seat.standing(n_interactive, self._now_ns())
+        self._seat.standing(sum([one.guarded for one in self._streams.values()]), self._now_ns())
 
     # -- the step -------------------------------------------------------------------------------
 
@@ -323,6 +322,7 @@ class StepLoop:
             media_ms=(turned.ns + decoded.rows_ns) / NS_PER_MS,
             is_encoded=turned.is_done,
             crowded=self._seat.ends(now_ns) or self._media.computes,
+            bulk_beside=self._media.computes_bulk,
         )
         self._totals.cuts += embedded.was_cut + (decoded.outcome == "cut")
         if decoded.outcome == "cut":

@@ -31,6 +31,11 @@ from umad.step import StepPlan, StepResult
 ALONE_MS = 50.0
 # A shorter turn of an encoder is mostly waiting for its next node (`EncodeGate`).
 LEAST_TURN_MS = 2.0
+# A node of the encoder may be longer than its turn, and nothing holds it. Then a step computes
+# beside it, and takes up to twice as long. Readers may wait three steps, so the turn and the wait
+# for its node take one at most. Where nobody reads, steps do nothing better, but arrivals wait.
+LATE_STEPS = 1.0
+LATE_MS = 100.0
 # Rows are a decode of their own, which reads all weights: one row may take as long as a step of
 # streams. Where one is more than the cap allows, one step in so many carries some, which p99 is
 # free of, and its readers wait so many steps' time, of three that they may.
@@ -214,10 +219,13 @@ class MediaTurns:
             within_ms = limits.allowance_ms(self._least_turn_ms) - self._over_ms
             if within_ms <= -self._over_ms:
                 return None
+        turn_ms = max(within_ms, LEAST_TURN_MS)
+        beside_ms = max(0.0, LATE_STEPS * limits.solo_ms - turn_ms)
         return EncodeTurn(
             rid=work[0],
             run=work[1],
-            ms=max(within_ms, LEAST_TURN_MS),
+            ms=turn_ms,
             bulk=bulk,
             beside_readers=bool(candidates.decode),
+            late_ms=beside_ms if candidates.decode else LATE_MS,
         )

@@ -70,6 +70,8 @@ class StepAccounting:
         if plan.has_media:
             media = plan.rows or plan.encode
             carried = carried or (media is not None and media.bulk)
+        # Readers felt a long node of an encoder, and the guard makes good for that.
+        carried = carried or result.bulk_beside
         decode_cells = plan.n_cells_read - plan.n_cells_prefill
         # Scored rows cost more than others (`scoring`), so their steps would teach wrong costs. So
         # would a step before which the adapters were changed.
