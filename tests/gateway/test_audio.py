@@ -17,6 +17,7 @@ from openai.types.audio import TranscriptionVerbose
 
 from tests.gateway.gateways import LiveGateway, live_gateway
 from tests.live import processes, wait_until
+from tests.media.pictures import recorded, tone
 from tests.speech.recordings import noise
 from umad.client import Client
 from umad.testing.whisper_file import write_whisper
@@ -189,13 +190,30 @@ def test_a_body_that_is_too_large_is_413(gateway: LiveGateway) -> None:
 
 
 @pytest.mark.parametrize("stream", ["true", "false"])
-def test_what_is_no_recording_is_415(gateway: LiveGateway, stream: str) -> None:
-    answer = posted(gateway, b"%PDF-1.7" + bytes(500), stream=stream)
+@pytest.mark.parametrize(
+    ("data", "what"),
+    [
+        (b"%PDF-1.7" + bytes(500), "PDF"),
+        (b"\0\0\0\x20ftypisom\0\0\x02\0isomiso2avc1mp41" + bytes(500), "MP4"),
+        (b"\x1aE\xdf\xa3" + b"webm" + bytes(500), "WebM"),
+    ],
+)
+def test_what_is_no_recording_is_415(
+    gateway: LiveGateway, data: bytes, what: str, stream: str
+) -> None:
+    answer = posted(gateway, data, stream=stream)
 
     error = answer.json()["error"]
     assert answer.status_code == 415
     assert (error["code"], error["param"]) == ("unsupported_audio", "file")
-    assert "PDF" in error["message"]
+    assert what in error["message"]
+
+
+def test_a_recording_as_a_telephone_makes_it_is_heard(gateway: LiveGateway) -> None:
+    answer = posted(gateway, recorded(tone(8_000, 1.0), 8_000), response_format="verbose_json")
+
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["duration"] == pytest.approx(1.0, abs=0.01)
 
 
 @pytest.mark.parametrize("path", PATHS)
