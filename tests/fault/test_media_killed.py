@@ -1,15 +1,19 @@
 """`kill -9` of the engine while it answers about images and sounds: every token comes, and the
-same, drawn from the same logits.
+same, drawn from the same logits. Over the same image twice, and that image is refused.
 """
 
 import asyncio
+import contextlib
+import io
 import os
 import signal
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from PIL import Image as Pillow
 
 from tests.live import LiveDaemon, Stream, collect, greedy, live_daemon
 from tests.media_families import NAMES, arguments, asking, file_for
@@ -125,3 +129,62 @@ def test_an_answer_that_outlives_its_engine_has_the_logits_of_an_undisturbed_one
     # The row of the death, which was computed with the rest of the prompt, is one of them.
     assert np.abs(broken - calm).max() < WITHIN
     assert np.abs(other[0] - calm[0]).max() > 2 * WITHIN, "or the file would not matter"
+
+
+# 900 rows of qwen2vl through as many layers as a real encoder has: it takes a while.
+DETAILED_PX, LAYERS = 840, 32
+PEER_TOKENS = 1200
+
+
+def detailed() -> MediaFile:
+    drawn = np.random.default_rng(9).integers(0, 256, (DETAILED_PX, DETAILED_PX, 3), np.uint8)
+    file = io.BytesIO()
+    Pillow.fromarray(drawn).save(file, "PNG")
+    return MediaFile(kind="image", data=file.getvalue())
+
+
+def encoding(daemon: LiveDaemon) -> int | None:
+    """The engine that encodes a medium now, as the kernel's names of its threads tell."""
+    for engine in daemon.engines():
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            for thread in Path(f"/proc/{engine.pid}/task").iterdir():
+                if (thread / "comm").read_text().strip() == "umad-encode":
+                    return engine.pid
+    return None
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="threads have no names to read here")
+@pytest.mark.timeout(400)
+def test_an_image_over_which_two_engines_end_is_refused_and_others_go_on(
+    short_tmp_path: Path,
+) -> None:
+    async def run(daemon: LiveDaemon) -> tuple[Stream, Stream, Stream]:
+        peer, poisoned = Stream(enough_tokens=1), Stream()
+        async with daemon.client() as client, daemon.client() as other:
+            text = greedy("def fibonacci(n):\n    ", PEER_TOKENS)
+            reading = asyncio.create_task(collect(other, text, peer))
+            await asyncio.wait_for(peer.enough.wait(), 60)
+            asked = asyncio.create_task(collect(client, asking(detailed(), AFTER[0], 4), poisoned))
+            killed: set[int] = set()
+            while len(killed) < 2:
+                assert not asked.done(), poisoned.failed
+                if (pid := encoding(daemon)) is not None and pid not in killed:
+                    os.kill(pid, signal.SIGKILL)
+                    killed.add(pid)
+                await asyncio.sleep(0.01)
+            await asyncio.wait_for(asyncio.gather(asked, reading), 200)
+            after = await collect(client, asking(file_for("qwen2vl", 3), AFTER[0], 4))
+        return poisoned, peer, after
+
+    served = (*arguments(short_tmp_path, "qwen2vl", layers=LAYERS), "--threads", "1")
+    with live_daemon(short_tmp_path, *served) as daemon:
+        poisoned, peer, after = asyncio.run(run(daemon))
+        assert daemon.restarts() == 2
+
+    assert poisoned.failed is not None
+    assert poisoned.failed.code == "bad_media"
+    assert "ended 2 times at an image" in poisoned.failed.message
+    assert not poisoned.ids
+    assert peer.failed is None
+    assert len(peer.ids) == PEER_TOKENS, "no token of another stream is lost"
+    assert after.done is not None, after.failed
