@@ -27,7 +27,8 @@ from umad.engine.media.facts import MediaFacts
 from umad.engine.media.gate import EncodeGate
 from umad.engine.media.layout import MediumLayout, RowPiece, TextPiece
 from umad.engine.media.rows import Rows
-from umad.engine.process import TENTH_OF_A_CORE, let_others_first, name_thread
+from umad.engine.prctl import name_thread
+from umad.engine.process import TENTH_OF_A_CORE, let_others_first
 from umad.errors import BadRequest, EngineFailed, ModelLoadFailed
 from umad.media.limits import GENTLE_S
 from umad.media.medium import Medium
