@@ -42,12 +42,15 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         if tried.connect_ex(API_SERVER) == 0:
             pytest.fail("an API server of SkyPilot runs here already: sky api stop")
     path = tmp_path_factory.mktemp("home")
-    ask(path, OFFLINE, "serve")
-    yield path
-    subprocess.run(
-        [str(Path(SKY).with_name("sky")), "api", "stop"], env=environment(path), timeout=120,
-        input="y\n", text=True, capture_output=True,
-    )  # fmt: skip
+    try:
+        ask(path, OFFLINE, "serve")
+        yield path
+    finally:
+        # Also where it was too slow to begin: it would be there for the next run.
+        subprocess.run(
+            [str(Path(SKY).with_name("sky")), "api", "stop"], env=environment(path), timeout=120,
+            input="y\n", text=True, capture_output=True,
+        )  # fmt: skip
 
 
 @pytest.fixture(scope="module")
