@@ -15,6 +15,7 @@ from umad.engine.errand import answering
 from umad.engine.launch import EngineOptions
 from umad.engine.llamacpp import llama
 from umad.engine.llamacpp.context_memory import FileMemory, asked_of_file
+from umad.engine.llamacpp.device_room import cells_with_room
 from umad.engine.llamacpp.devices import Device, chosen
 from umad.engine.llamacpp.draft_model import find_draft
 from umad.engine.llamacpp.fitting import checked_parking, prepared
@@ -99,7 +100,9 @@ def estimate(
         token_bytes=memory.pool_cell_bytes + memory.seq_cell_bytes,
         machine_bytes=settling.available_bytes,
         taken_bytes=options.taken_bytes,
-        most_tokens=_most_tokens(settling, context_bytes, fixed_bytes),
+        most_tokens=_on_devices(
+            _most_tokens(settling, context_bytes, fixed_bytes), settling, settled
+        ),
         resident_bytes=None if resident is None else resident[0],
         refused=refused,
     )
@@ -116,6 +119,22 @@ def _most_tokens(settling: Settling, context_bytes: ContextBytes, fixed_bytes: i
         else:
             high = middle - 1
     return low * _PAD_CELLS
+
+
+def _on_devices(n_cells: int, settling: Settling, settled: Settled) -> int:
+    """The cells, or as many as each device has room for."""
+    on_devices, memory, context = settled.on_devices, settled.memory, settled.context
+    if on_devices is None:
+        return n_cells
+    cell_bytes = memory.pool_cell_bytes + context.max_seqs * memory.seq_cell_bytes
+    kept_bytes = on_devices.kept_bytes + (n_cells - context.n_cells) * cell_bytes
+    return cells_with_room(
+        replace(on_devices, kept_bytes=kept_bytes),
+        settling.devices,
+        n_cells=n_cells,
+        cell_bytes=cell_bytes,
+        fewest=0,
+    )
 
 
 def _data_bytes(headers: Sequence[GgufHeader]) -> int:
