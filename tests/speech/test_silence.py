@@ -71,7 +71,8 @@ def test_nothing_is_heard_of_silence() -> None:
 
 
 def test_words_keep_their_places_and_none_stands_in_the_silence() -> None:
-    # Heard are 0.5 s of silence at every end of it: 10 s of it are 1 s.
+    # Heard are 0.5 s of silence at every end of it: 10 s of it are 1 s. A word begins 0.2 s before
+    # its sound at most.
     found = without_silence(sound((4, 10), (4, 0)))
     assert found.samples.size == 9 * SAMPLE_RATE
     told = WindowHeard(
@@ -88,9 +89,9 @@ def test_words_keep_their_places_and_none_stands_in_the_silence() -> None:
 
     placed = found.placed(told)
 
-    assert [(one.start_s, one.end_s) for one in placed.parts] == [(0.5, 4.5), (13.5, 17.0)]
+    assert [(one.start_s, one.end_s) for one in placed.parts] == [(0.5, 4.5), (13.8, 17.0)]
     assert [word[1:3] for one in placed.parts for word in one.words] == [
-        (0.5, 4.2), (13.5, 15.0), (15.0, 17.0),
+        (0.5, 4.2), (13.8, 15.0), (15.0, 17.0),
     ]  # fmt: skip
     assert placed.next_s == 17.0
 

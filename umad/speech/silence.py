@@ -68,15 +68,22 @@ class Audible:
 
     def span(self, start_s: float, end_s: float) -> tuple[float, float]:
         """Where in the window a word or a sentence is. One that seems to begin in the silence
-        before a cut, or to end in the one behind it, has its sound on the other side.
+        before a cut, or to end in the one behind it, has its sound on the other side. Silence
+        that is left before a sound belongs to no word: Whisper begins the first one with it.
         """
         first, last = self.place(start_s), self.place(end_s)
         for cut in self.cuts:
+            # What sounds behind a cut begins `EDGE_S` after it.
+            sounds_s = cut.at_s + EDGE_S - _EARLY_S
+            if cut.at_s < start_s < sounds_s < end_s:
+                first = self.place(sounds_s)
             if not start_s <= cut.at_s <= end_s:
                 continue
             before_s, behind_s = cut.at_s - start_s, end_s - cut.at_s
             if before_s <= EDGE_S + _EARLY_S and before_s < behind_s:
                 first = self.place(cut.at_s) + cut.length_s
+                if sounds_s < end_s:
+                    first = self.place(sounds_s)
             elif behind_s <= EDGE_S + _EARLY_S:
                 last = self.place(cut.at_s)
                 break
