@@ -96,6 +96,12 @@ def test_words_keep_their_places_and_none_stands_in_the_silence() -> None:
     assert placed.next_s == 17.0
 
 
+def test_a_word_that_seems_to_be_over_before_its_sound_begins_with_it() -> None:
+    found = without_silence(sound((4, 10), (4, 0)))
+    assert found.span(4.5, 4.6) == (13.8, 13.8)
+    assert found.span(0.0, 0.1) == (0.0, 0.1)
+
+
 def test_silence_before_the_first_sound_is_told_and_no_other() -> None:
     assert without_silence(sound((0, 20), (4, 0))).begins_s == 20 - EDGE_S
     assert without_silence(sound((4, 20), (4, 0))).begins_s == 0

@@ -72,11 +72,13 @@ class Audible:
         that is left before a sound belongs to no word: Whisper begins the first one with it.
         """
         first, last = self.place(start_s), self.place(end_s)
+        heard_s = self.samples.size / SAMPLE_RATE
         for cut in self.cuts:
             # What sounds behind a cut begins `EDGE_S` after it.
             sounds_s = cut.at_s + EDGE_S - _EARLY_S
-            if cut.at_s < start_s < sounds_s < end_s:
+            if cut.at_s <= start_s < sounds_s < heard_s:
                 first = self.place(sounds_s)
+                continue
             if not start_s <= cut.at_s <= end_s:
                 continue
             before_s, behind_s = cut.at_s - start_s, end_s - cut.at_s
