@@ -40,6 +40,8 @@ class Audible:
 
     samples: NDArray[np.float32]
     cuts: tuple[Cut, ...] = ()
+    # Where the first sound is in what is heard, in seconds.
+    sounds_s: float = 0.0
 
     @property
     def begins_s(self) -> float:
@@ -52,7 +54,7 @@ class Audible:
 
     def placed(self, heard: WindowHeard) -> WindowHeard:
         """What was heard, with its times as the window has them."""
-        if not self.cuts:
+        if not self.cuts and self.sounds_s <= _EARLY_S:
             return heard
         parts = tuple(self._placed(one) for one in heard.parts)
         return replace(heard, parts=parts, next_s=self.place(heard.next_s))
@@ -89,6 +91,8 @@ class Audible:
             elif behind_s <= EDGE_S + _EARLY_S:
                 last = self.place(cut.at_s)
                 break
+        if self.sounds_s > _EARLY_S:
+            first = max(first, self.place(self.sounds_s - _EARLY_S))
         return first, max(first, last)
 
 
@@ -106,7 +110,10 @@ def without_silence(samples: NDArray[np.float32]) -> Audible:
         last = cut_to
         cuts.append(Cut(at_s=heard / SAMPLE_RATE, length_s=(cut_to - cut_from) / SAMPLE_RATE))
     pieces.append(samples[last:])
-    return Audible(samples=np.concatenate(pieces), cuts=tuple(cuts))
+    left = np.concatenate(pieces)
+    sounds = np.flatnonzero(np.abs(left) >= SILENT)
+    sounds_s = int(sounds[0]) / SAMPLE_RATE if sounds.size else 0.0
+    return Audible(samples=left, cuts=tuple(cuts), sounds_s=sounds_s)
 
 
 def _silences(samples: NDArray[np.float32]) -> list[tuple[int, int]]:
