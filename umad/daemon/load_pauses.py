@@ -28,6 +28,8 @@ from umad.units import NS_PER_S
 log = logging.getLogger(__name__)
 
 # How long a load that could begin waits for a rest, and how long it is stopped for others in all.
+# The second is shorter than any wait of a load for a child of its own (30 s, a compiler): a wait
+# goes on while the load is stopped.
 HOLD_S = 10.0
 STOP_S = 20.0
 # A load has a bound of its own (`limits.load_s`). It is stopped for this part of it at most.
