@@ -246,7 +246,9 @@ def test_the_endpoints_answer(gateway: LiveGateway) -> None:
         card = http.get("/metrics")
         answers["GET /metrics"] = (card.status_code, card.json()["model"])
         with http.stream("POST", "/generate", json=long) as running:
-            next(running.iter_lines())
+            first = next(running.iter_lines())
+            assert running.status_code == 200, first
+            assert "error" not in first
             moved = http.post("/priority", json={"session": "talk", "lane": "interactive"})
             answers["POST /priority"] = (moved.status_code, moved.json()["moved"])
 
