@@ -10,6 +10,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from umad.scheduler.costs.cost_curve import CostCurve
 from umad.scheduler.costs.step_cost import CostModel, slice_cells
 from umad.scheduler.steps.cut_wait import CutWait
 from umad.scheduler.steps.slice_size import SlicePicker
@@ -313,3 +314,21 @@ def test_where_a_prompt_alone_costs_nothing_more_a_slice_beside_streams_is_belie
     cost.learn(1, 32, 25.0)
 
     assert cost.mixed.at(32) == pytest.approx(20.0, rel=0.2)
+
+
+@given(
+    other=st.lists(st.tuples(st.integers(1, 70), st.floats(0.1, 500)), min_size=1, max_size=40),
+    own=st.lists(st.tuples(st.integers(1, 70), st.floats(0.1, 500)), max_size=40),
+)
+@example(other=[(4, 10.0), (8, 10.0), *[(4, 20.0)] * 10], own=[(3, 0.1)])
+def test_no_number_of_rows_is_expected_to_take_less_than_no_time(
+    other: list[tuple[int, float]], own: list[tuple[int, float]]
+) -> None:
+    prompts = CostCurve(5.0)
+    beside = CostCurve(5.0, like=prompts)
+    for n, ms in other:
+        prompts.learn(n, ms)
+    for n, ms in own:
+        beside.learn(n, ms)
+
+    assert min(beside.at(n) for n in range(100)) >= 0

@@ -15,6 +15,8 @@ from collections.abc import Sequence
 # The counts at which a curve has a point. Between two points the curve is a straight line. Beyond
 # the last point it goes on at that point's cost per count.
 ROWS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 1024, 2048)
+# So many of the first counts follow one another.
+_FEW = 4
 # A quick step is believed sooner than a slow one, which may only have been interrupted. Time that
 # other programs take from this machine must not lead to ever smaller slices (oMLX #2633).
 LEARNING_RATE_DOWN = 0.3
@@ -54,10 +56,15 @@ class CostCurve:
 
     def at(self, n: int) -> float:
         """Expected milliseconds for `n`; 0 for none."""
+        # Few rows have a point of their own, and are asked for several times a step.
+        if 0 < n <= _FEW and (n <= self._reach or self._like is None):
+            return self._ms[n - 1]
         if n <= 0:
             return 0.0
         if n > self._reach and self._like is not None and self._like._reach > self._reach:
-            return self._own(self._reach) + self._like_ms(n) - self._like_ms(self._reach)
+            # Between two times at which the other curve is made to rise, it may fall.
+            further_ms = max(0.0, self._like_ms(n) - self._like_ms(self._reach))
+            return self._own(self._reach) + further_ms
         return self._own(n)
 
     def _like_ms(self, n: int) -> float:
