@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typing_extensions import override
 
 from tests.engine.guessing_loop import GREEDY, SAMPLED, Answers, Asked, looked_at
 from tests.engine.harness import engine, submit
@@ -20,6 +21,7 @@ from umad.engine.llamacpp import llama
 from umad.engine.llamacpp.decode_runner import DecodeRunner
 from umad.engine.steps.cutter import Cutter
 from umad.request import BACKGROUND, SamplingParams
+from umad.scheduler.speculation import speculator
 from umad.units import NS_PER_MS
 
 # An edit: the answer begins like the code that stands before it.
@@ -44,7 +46,22 @@ def model() -> Iterator[llama.Model]:
     model.close()
 
 
-def answers(model: llama.Model, *asked: Asked, speculates: bool) -> Answers:
+class CutsEverySecond(Cutter):
+    """An arrival comes as soon as a step that it may cut begins, every second time."""
+
+    n_armed = 0
+
+    @override
+    def arm(self) -> None:
+        super().arm()
+        self.n_armed += 1
+        if self.n_armed % 2:
+            self.cut()
+
+
+def answers(
+    model: llama.Model, *asked: Asked, speculates: bool, cutter: type[Cutter] = Cutter
+) -> Answers:
     # With quantised KV the bits of a result do not depend on the rows beside it.
     context = new_context(model, max_seqs=MAX_SEQS)
     now_ns = looked_at(NS_PER_MS)
@@ -53,8 +70,8 @@ def answers(model: llama.Model, *asked: Asked, speculates: bool) -> Answers:
             DecodeRunner(
                 context,
                 capacity=256,
-                cutter=Cutter(abort=context.abort_flag.set, clear=context.abort_flag.clear),
-                can_cut=False,
+                cutter=cutter(abort=context.abort_flag.set, clear=context.abort_flag.clear),
+                can_cut=True,
                 now_ns=now_ns,
                 scratch=MAX_SEQS - 1,
             ),
@@ -101,6 +118,22 @@ def test_code_that_repeats_what_stands_before_it_takes_fewer_steps(model: llama.
 
     assert len(guessed.told()[0]) == len(plain.told()[0])
     assert guessed.n_steps < 0.85 * plain.n_steps
+
+
+@pytest.mark.parametrize("sampling", [GREEDY, SAMPLED], ids=["greedy", "sampled"])
+def test_a_step_of_guesses_that_is_cut_changes_no_token(
+    model: llama.Model, monkeypatch: pytest.MonkeyPatch, sampling: SamplingParams
+) -> None:
+    asked = asked_of(model, sampling)
+    plain = answers(model, asked, speculates=False)
+    # Every step with guesses takes longer than this, so an arrival may cut it.
+    monkeypatch.setattr(speculator, "SHORT_MS", 0.0)
+
+    guessed = answers(model, asked, speculates=True, cutter=CutsEverySecond)
+
+    assert guessed.told() == plain.told()
+    may_be_cut = [plan for plan in guessed.plans if plan.cuttable and plan.guesses]
+    assert len(may_be_cut) > 1
 
 
 ORDER: dict[str, Any] = {

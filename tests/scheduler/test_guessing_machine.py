@@ -22,15 +22,23 @@ def repeating(seen: list[int]) -> int:
     return seen[-6] if len(seen) >= 6 and hashed % 8 else hashed % 50
 
 
+# So slow that a step with guesses takes more than a fifth of a second.
+SLOW = (150.0, 20.0)
+
+
 class GuessingMachine(SchedulerMachine):
     """A device on which further rows cost next to nothing, so guesses are worth their rows."""
 
     speculates = True
+    # Of a step with no rows, and of each row. Where a step takes long, an arrival may cut it.
+    step_ms, row_ms = 10.0, 0.1
 
-    @initialize(skip_ms=st.sampled_from([0.0, 0.02]), window=st.none())
+    @initialize(skip_ms=st.sampled_from([0.0, 0.02]), window=st.none(), is_slow=st.booleans())
     @override
-    def on_some_machine(self, skip_ms: float, window: Window | None) -> None:
+    def on_some_machine(self, skip_ms: float, window: Window | None, is_slow: bool = False) -> None:
         self.skip_ms = skip_ms
+        if is_slow:
+            self.step_ms, self.row_ms = SLOW
         self.start({})
 
     @override
@@ -47,12 +55,12 @@ class GuessingMachine(SchedulerMachine):
     @override
     def cost(self) -> CostModel:
         cost = CostModel()
-        cost.learn_all([(n, 0, 10.0 + 0.1 * n) for n in (1, 2, 4, 8, 16, 24)])
+        cost.learn_all([(n, 0, self.step_ms + self.row_ms * n) for n in (1, 2, 4, 8, 16, 24)])
         return cost
 
     @override
     def device_ms(self, plan: StepPlan) -> float:
-        return 10.0 + 0.1 * plan.n_rows
+        return self.step_ms + self.row_ms * plan.n_rows
 
     @rule()
     def a_repetitive_text_is_written_alone(self) -> None:
@@ -63,6 +71,19 @@ class GuessingMachine(SchedulerMachine):
 
 TestGuessing = GuessingMachine.TestCase
 TestGuessing.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+
+
+def test_the_machine_cuts_steps_of_interactive_guesses() -> None:
+    machine = GuessingMachine()
+    machine.step_ms, machine.row_ms = SLOW
+    machine.start({})
+    machine.submit([1, 2, 3, 4, 5, 6] * 3, 90, "interactive", "editor", None)
+
+    plans = [machine.step("cut" if at % 2 else "done") for at in range(80)]
+
+    assert any(plan.cuttable and plan.guesses and not plan.background for plan in plans)
+    machine.steps(90, "done")
+    assert not machine.live, "the answer was right"
 
 
 def test_the_machine_verifies_guesses_and_some_of_them_fail() -> None:

@@ -17,6 +17,7 @@ from umad.config import SchedulerSettings
 from umad.scheduler import SchedulerSpec, Submission, assemble
 from umad.scheduler.costs.step_cost import CostModel
 from umad.scheduler.memory.windows import Beginnings, Window
+from umad.scheduler.speculation.choice import LONG_MS, SHORT_MS
 from umad.scheduler.speculation.price_trial import TRIALS
 from umad.step import Sampled, StepPlan, StepResult, Verified
 
@@ -42,16 +43,25 @@ def edit(seed: int) -> list[int]:
     return text
 
 
+def copy(seed: int) -> list[int]:
+    """The answer repeats the prompt."""
+    before: list[int] = np.random.default_rng(seed).integers(0, 5000, N_TOKENS).tolist()
+    return 2 * before
+
+
 @dataclass
 class Device:
     """Runs texts that are known beforehand, as streams. row_ms: of each row beyond the first.
-    believed_ms: what the cost model takes a row for at first; None for what it costs."""
+    believed_ms: what the cost model takes a row for at first; None for what it costs. cuts: every
+    step with guesses that may be cut is."""
 
     row_ms: float
     speculates: bool
     believed_ms: float | None = None
     host_ms: float = 0.0
     max_merge: int = 8
+    max_seqs: int = 32
+    cuts: bool = False
     able: dict[str, Any] = field(default_factory=dict)
     seed: int = 0
     now_ms: float = 0.0
@@ -68,7 +78,7 @@ class Device:
         self._scheduler = assemble(
             SchedulerSpec(
                 n_cells=8192,
-                max_seqs=32,
+                max_seqs=self.max_seqs,
                 batch_tokens=1024,
                 settings=SchedulerSettings(max_merge=self.max_merge),
                 latency_cap=1.2,
@@ -112,6 +122,11 @@ class Device:
         device_ms = STEP_MS + self.row_ms * (plan.n_rows - 1)
         if self._rng.random() < 0.03:
             device_ms *= 1.5
+        if self.cuts and plan.cuttable and plan.guesses:
+            self.now_ms += device_ms
+            result = StepResult(outcome="cut", device_ms=device_ms, cut_ms=1.0)
+            self._scheduler.apply(plan, result, self.now_ns)
+            return
         felt_ms = device_ms + self.host_ms * plan.n_rows
         self.now_ms += felt_ms
         sampled = [Sampled(row.rid, self._texts[row.rid][row.position + 1]) for row in plan.decode]
@@ -306,6 +321,53 @@ def test_a_request_that_wants_none_has_no_guesses() -> None:
     device.run()
 
     assert not any(plan.guesses for plan in device.plans)
+
+
+def test_a_lone_stream_has_long_steps_and_an_arrival_may_cut_them() -> None:
+    device = Device(row_ms=6.0, speculates=True, max_seqs=64)
+    device.arrive(1, copy(1))
+
+    device.run()
+
+    long = [plan for plan in device.plans if plan.predicted_ms > SHORT_MS and plan.decode]
+    assert long
+    assert all(plan.cuttable and not plan.background for plan in long)
+    assert max(plan.predicted_ms for plan in long) <= LONG_MS
+
+
+def test_streams_beside_each_other_have_no_long_steps() -> None:
+    device = Device(row_ms=6.0, speculates=True, max_seqs=64)
+    device.arrive(1, copy(1))
+    device.arrive(2, copy(2))
+
+    device.run()
+
+    assert any(plan.guesses for plan in device.plans)
+    for plan in device.plans:
+        if len(plan.decode) > 1:
+            assert not plan.cuttable
+            assert plan.predicted_ms <= SHORT_MS
+
+
+def test_a_copy_has_guesses_though_guesses_of_other_texts_have_lost() -> None:
+    plain, guessed = Device(row_ms=2.0, speculates=False), Device(row_ms=2.0, speculates=True)
+    speculator = guessed._scheduler.speculator
+    assert speculator is not None
+    speculator.gain.lost(100 * STEP_MS, STEP_MS)
+    for device in (plain, guessed):
+        device.arrive(1, copy(1))
+        device.run()
+
+    assert plain.now_ms > 1.5 * guessed.now_ms
+
+
+def test_steps_that_are_always_cut_delay_an_answer_by_little() -> None:
+    plain = Device(row_ms=6.0, speculates=False, max_seqs=64)
+    cut = Device(row_ms=6.0, speculates=True, max_seqs=64, cuts=True)
+    for device in (plain, cut):
+        device.arrive(1, copy(1))
+
+    assert cut.run().now_ms <= 1.15 * plain.run().now_ms
 
 
 def test_what_was_guessed_and_what_it_brought_is_counted() -> None:

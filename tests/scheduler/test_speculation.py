@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from umad.scheduler.speculation.acceptance import STREAM_RATE, Acceptance, AppAcceptances
-from umad.scheduler.speculation.choice import LEAST_PACE, chosen
+from umad.scheduler.speculation.choice import LEAST_PACE, LONG_MS, chosen, weighed
 from umad.scheduler.speculation.gain import (
     FIRST_REST,
     MOST_LOST,
@@ -243,6 +243,25 @@ def test_a_short_step_may_be_several_times_as_long_as_a_plain_one() -> None:
     assert n == 30  # 200 ms
 
 
+def test_a_step_that_an_arrival_cuts_may_be_longer() -> None:
+    def dear(n: int) -> float:
+        return 20.0 + 6.0 * n
+
+    (n,), gain = weighed([[1.0] * 63], dear, most=63, each=True, longest_ms=LONG_MS)
+
+    assert n == 63
+    assert gain == pytest.approx(64 * dear(0) / dear(63))
+
+
+def test_a_whole_tile_is_taken_though_half_of_it_takes_too_long() -> None:
+    def tiled(n: int) -> float:
+        return 670.0 if n == 63 else 30.0 + 15.0 * n
+
+    (n,), _ = weighed([[0.99**i for i in range(1, 64)]], tiled, most=63, each=True, longest_ms=700)
+
+    assert n == 63
+
+
 def test_a_larger_number_is_tried_where_most_of_its_guesses_hold() -> None:
     trial, most_hold = PriceTrial(), [0.967**n for n in range(1, 32)]
     # What is known of 8 rows is taken to go on for more, so more seem not to pay.
@@ -377,6 +396,15 @@ def test_little_of_what_was_gained_is_saved() -> None:
 
     assert gain.is_resting
     assert n_tried <= MOST_SAVED + MOST_LOST + 1
+
+
+def test_guessing_rests_where_arrivals_cut_its_steps_again_and_again() -> None:
+    gain = MeasuredGain()
+    assert gain.may_try()
+
+    gain.lost(200.0, 10.0)
+
+    assert gain.is_resting
 
 
 def test_a_step_that_something_interrupted_does_not_end_guessing() -> None:

@@ -3,7 +3,6 @@
 Owner: the main thread, which becomes the step thread.
 """
 
-import copy
 import gc
 import importlib
 import logging
@@ -138,7 +137,7 @@ def serve(options: EngineOptions, link: socket.socket, mailbox: Mailbox) -> None
     if model.facts.generates:
         if model.cost.pace.is_known:
             # These few steps warm the code up. On idle cores alone they would teach wrong costs.
-            aside_cost = copy.deepcopy(model.cost)
+            aside_cost = model.cost.copy()
             company.compute_aside(
                 lambda: _rehearse(options, model, aside_cost, traffic, intake, cutter, clock)
             )

@@ -1,4 +1,5 @@
-"""Aborts a running decode that holds only background work, because better work has come.
+"""Aborts a running decode that others need not wait for, because somebody interactive has come:
+one of background work, a lone newcomer's long slice, or many guesses of one stream.
 
 Any thread may ask for a cut; only the step thread arms the switch. A request may come too late,
 after the decode it meant has ended. The lock keeps such a request from hitting the next decode.

@@ -61,6 +61,7 @@ class ShapeCost:
         least_depth: int = 0,
         cells: CellCost | None = None,
         few: CellCost | None = None,
+        tiled: CellCost | None = None,
         like: CostCurve | None = None,
     ) -> None:
         """least_depth: how many cells each row of a step must read, on average, before the step
@@ -68,11 +69,14 @@ class ShapeCost:
         cells: the price of a cell.
         few: the price of a cell in steps whose rows do not fill a tile; None where it is the
         same.
+        tiled: the other way round, the price of a cell in steps whose rows fill one. Another shape
+        learns it.
         like: the curve that the one of the rows follows beyond what was measured."""
         self._least_depth = least_depth
         self.rows = CostCurve(initial_ms_each, like=like)
         self.cells = cells or CellCost()
         self._few = few
+        self._tiled = tiled
 
     def at(self, n: int, n_cells: int = 0, beside: int = 0) -> float:
         """Expected milliseconds; 0 for no rows."""
@@ -103,7 +107,8 @@ class ShapeCost:
         """Learn that `n` rows which read `n_cells` took `ms`."""
         if n <= 0 or ms <= 0:
             return
-        if n_cells > self._least_depth * n and self.rows.is_known:
+        is_others = self._tiled is not None and n + beside >= ATTENTION_ROWS
+        if n_cells > self._least_depth * n and self.rows.is_known and not is_others:
             rows_ms = self.rows.at(n)
             if self._few is None or n + beside >= ATTENTION_ROWS:
                 self.cells.learn(n_cells, rows_ms, ms, n_rows=n)
@@ -119,6 +124,8 @@ class ShapeCost:
 
     def _cell_ms(self, n_rows: int) -> float:
         ms_each = self.cells.ms_each
+        if self._tiled is not None and n_rows >= ATTENTION_ROWS:
+            return min(ms_each, self._tiled.ms_each)
         if self._few is None or n_rows >= ATTENTION_ROWS:
             return ms_each
         # A cell never costs less outside a tile than inside one.
@@ -140,12 +147,14 @@ class CostModel:
         tiles: bool = False,
     ) -> None:
         self.tiles = tiles
-        self.decode = ShapeCost(decode_ms_each, cells=CellCost(plain=True))
+        # The price of a cell within whole tiles. Prompts learn it, and many decode rows pay it.
+        tiled = CellCost() if tiles else None
+        self.decode = ShapeCost(decode_ms_each, cells=CellCost(plain=True), tiled=tiled)
         # Decode rows, and prompts too short for a tile, read their cells in the same slow way, so
         # they share a price. A slice beside streams has one price for all sizes: it rarely fills a
         # tile, and only the time that a step took above its decode rows is known.
         few = self.decode.cells if tiles else None
-        self.prefill = ShapeCost(prefill_ms_per_token, few=few)
+        self.prefill = ShapeCost(prefill_ms_per_token, cells=tiled, few=few)
         self.mixed = ShapeCost(
             prefill_ms_per_token, least_depth=SHORT_PROMPT_CELLS, like=self.prefill.rows
         )
@@ -251,6 +260,12 @@ class CostModel:
         if crowded and shape.rows.is_known and ms >= shape.at(n, n_cells, beside):
             return
         shape.learn(n, n_cells, ms, beside)
+
+    def copy(self) -> "CostModel":
+        """Another model that knows the same, and learns apart from this one."""
+        copy = CostModel(tiles=self.tiles)
+        copy.restore(self.snapshot())
+        return copy
 
     def snapshot(self) -> CostSnapshot:
         """Everything learnt so far, as plain values."""

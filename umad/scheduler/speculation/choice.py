@@ -18,13 +18,18 @@ LEAST_PACE = 0.99
 # of a second neither is noticed, and a small model on a CPU gains by it: 16 rows cost five steps.
 MOST_LONGER = 3.0
 SHORT_MS = 200.0
+# Where an arrival cuts it, a step of a stream that is alone may take so long: nobody else waits for
+# it, and its own reader has as many tokens at once as he reads in several seconds. A whole tile of
+# 64 rows behind 3,000 tokens takes a 0.5B 0.7 s on two cores.
+LONG_MS = 1_000.0
 # A guess with a smaller chance is worth no row on any device.
 LEAST_CHANCE = 1 / 64
 
 
-def is_too_long(took_ms: float, plain_ms: float) -> bool:
-    """Whether a step would keep newcomers and readers waiting."""
-    return took_ms > MOST_LONGER * plain_ms and took_ms > SHORT_MS
+def is_too_long(took_ms: float, plain_ms: float, longest_ms: float = SHORT_MS) -> bool:
+    """Whether a step would keep newcomers and readers waiting. longest_ms: what such a step may
+    take, whatever a plain one takes."""
+    return took_ms > MOST_LONGER * plain_ms and took_ms > longest_ms
 
 
 def chosen(
@@ -51,6 +56,7 @@ def weighed(
     most: int,
     each: bool,
     find_ms: Callable[[Sequence[int]], float] = free_of_charge,
+    longest_ms: float = SHORT_MS,
 ) -> tuple[list[int], float]:
     """Return the number of guesses to verify for each stream of a step, zeros where none pay; and
     how many times as fast the step is then expected to be.
@@ -61,6 +67,7 @@ def weighed(
     most: the most guesses of the step.
     each: every stream has a reader, and none of them may become slower.
     find_ms: how long it takes to find so many guesses of each stream.
+    longest_ms: as `is_too_long` takes it.
     """
     counts = [0] * len(survivals)
     expected = [1.0] * len(survivals)
@@ -78,8 +85,10 @@ def weighed(
         counts[likeliest] += 1
         expected[likeliest] += chance
         took_ms = step_ms(n) + find_ms(counts)
-        if is_too_long(took_ms, plain_ms):
-            break
+        # A whole tile of the attention kernel may take less than half a tile, so larger numbers are
+        # looked at nevertheless.
+        if is_too_long(took_ms, plain_ms, longest_ms):
+            continue
         longer = took_ms / plain_ms
         if each and min(expected) < LEAST_PACE * longer:
             continue

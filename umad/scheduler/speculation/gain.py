@@ -95,7 +95,13 @@ class MeasuredGain:
         what it was expected to take. felt_ms: what it took.
         """
         worth_ms = plain_ms * n_tokens / n_streams
-        took_ms = min(felt_ms, OUTLIER * planned_ms)
+        self._book(worth_ms, min(felt_ms, OUTLIER * planned_ms), plain_ms)
+
+    def lost(self, took_ms: float, plain_ms: float) -> None:
+        """A step with guesses was cut after so long, and brought nothing. plain_ms: as above."""
+        self._book(0.0, took_ms, plain_ms)
+
+    def _book(self, worth_ms: float, took_ms: float, plain_ms: float) -> None:
         self._pace.learn(worth_ms, took_ms)
         self._whole.learn(worth_ms, took_ms)
         self._lost_ms = max(-MOST_SAVED * plain_ms, self._lost_ms + took_ms - worth_ms)

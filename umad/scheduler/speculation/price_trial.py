@@ -14,11 +14,11 @@ Pure; owner: the step thread.
 
 from collections.abc import Callable, Sequence
 
-from umad.scheduler.speculation.choice import is_too_long
+from umad.scheduler.speculation.choice import SHORT_MS, is_too_long
 
 # Guesses of each stream that are tried, one number after the other. With them one stream has the
 # numbers of rows at which the cost curve has its points.
-SIZES = (1, 2, 3, 5, 7, 11, 15, 23, 31)
+SIZES = (1, 2, 3, 5, 7, 11, 15, 23, 31, 63)
 # The first numbers, up to `FEW`, are tried where all guesses hold with at least this chance.
 FEW = 3
 LEAST_CHANCE = 0.9
@@ -47,11 +47,12 @@ class PriceTrial:
         *,
         most: int,
         used: int,
+        longest_ms: float = SHORT_MS,
     ) -> list[int]:
         """Return the number of guesses of each stream that this step tries; zeros for no trial.
 
-        survivals, step_ms, most: as `choice.chosen` takes them. used: the most guesses of a stream
-        that the step has anyway.
+        survivals, step_ms, most, longest_ms: as `choice.weighed` takes them. used: the most guesses
+        of a stream that the step has anyway.
         """
         n = len(survivals)
         nothing = [0] * n
@@ -70,7 +71,7 @@ class PriceTrial:
         size = self._size
         if size * n > most or not all(_is_likely(one, size) for one in survivals):
             return nothing
-        if size > FEW and is_too_long(step_ms(size * n), step_ms(0)):
+        if size > FEW and is_too_long(step_ms(size * n), step_ms(0), longest_ms):
             return nothing
         self._left -= 1
         return [size] * n

@@ -15,10 +15,13 @@ Background streams have guesses only in steps of background work alone, while no
 interactive. A step of more than `MOST_STREAMS` streams has none: the weights that it reads serve
 enough rows.
 
+A step of one stream may be long where an arrival cuts it (`choice.LONG_MS`). Its stream has lost
+that time and no token, and it is booked as a loss of guessing.
+
 Pure; owner: the step thread.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from umad.draft_slices import DraftDone
@@ -26,18 +29,24 @@ from umad.scheduler.costs.step_cost import CostModel
 from umad.scheduler.scheduled_request import ScheduledRequest
 from umad.scheduler.snapshot import Guessed
 from umad.scheduler.speculation.acceptance import AppAcceptances
-from umad.scheduler.speculation.choice import weighed
+from umad.scheduler.speculation.choice import LONG_MS, SHORT_MS, weighed
 from umad.scheduler.speculation.drafting import NOTHING_ASKED, Drafting, DraftShape, DraftStream
 from umad.scheduler.speculation.gain import MeasuredGain, Pace
 from umad.scheduler.speculation.guessing_stream import GuessingStream
 from umad.scheduler.speculation.other_texts import App, OtherTexts
 from umad.scheduler.speculation.price_trial import PriceTrial
+from umad.scheduler.steps.cut_wait import CutWait
 from umad.scheduler.steps.latency_guard import LatencyGuard
 from umad.step import DecodeSlice, GuessSlice, SeqPark, SeqRestore, StepPlan, StepResult
 
 MOST_STREAMS = 8
 # All guesses of one step together. Each has a row of logits, and a wrong one has been for nothing.
-MOST_GUESSES = 31
+# Together with one stream's token, 63 fill a tile of llama.cpp's attention on a CPU.
+MOST_GUESSES = 63
+# While guessing rests, because it has lost, a step still has guesses where each stream copies (the
+# next token holds with `SURE_CHANCE`) and the step is expected to be so much faster. What has lost
+# was another text: a chat's prose would otherwise take the guesses of the edit that follows it.
+SURE_CHANCE, SURE_GAIN = 0.9, 1.5
 # So many steps of a number of streams are plain before any has guesses: their price has to be known
 # from steps, or guesses would be held against what was learnt of steps with guesses.
 FIRST_PLAIN = 9
@@ -54,15 +63,18 @@ class Speculator:
         guard: LatencyGuard,
         guarded: frozenset[str],
         most_rows: int,
+        cut_wait: CutWait,
         draft: DraftShape | None = None,
     ) -> None:
         """entries: every live request by its number. most_rows: the most rows with logits that a
-        step may have. draft: None where there is no draft model."""
+        step may have. cut_wait: how long an arrival waits for a step that it cuts. draft: None
+        where there is no draft model."""
         self._entries = entries
         self._cost = cost
         self._guard = guard
         self._guarded = guarded
         self._most_rows = most_rows
+        self._cut_wait = cut_wait
         self._streams: dict[int, GuessingStream] = {}
         # What apps are known for: guesses from a stream's own text, and from another one.
         self._in_own, self._in_others = AppAcceptances(), AppAcceptances()
@@ -104,12 +116,21 @@ class Speculator:
         def step_ms(n: int) -> float:
             return self._cost.solo_ms(n_rows + n, round(n_cells + n * depth))
 
+        longest_ms = self._longest_ms(n_rows)
         counts, gain = [0] * n_rows, 1.0
-        if any(survivals) and self.gain.may_try():
-            counts, gain = weighed(survivals, step_ms, most=most, each=n_guarded > 0)
-            tried = self._trial.counts(survivals, step_ms, most=most, used=max(counts))
+        may_try = any(survivals) and self.gain.may_try()
+        if may_try or (self.gain.is_resting and _are_copies(survivals)):
+            counts, gain = weighed(
+                survivals, step_ms, most=most, each=n_guarded > 0, longest_ms=longest_ms
+            )
+        if may_try:
+            tried = self._trial.counts(
+                survivals, step_ms, most=most, used=max(counts), longest_ms=longest_ms
+            )
             if any(tried):
                 counts, gain = tried, float("inf")
+        elif gain < SURE_GAIN:
+            counts, gain = [0] * n_rows, 1.0
         asked = NOTHING_ASKED
         if self.drafting is not None:
             asked = self.drafting.asked(
@@ -130,6 +151,13 @@ class Speculator:
         if guesses:
             plan = self._with(plan, tuple(guesses))
         return replace(plan, drafts=asked.orders) if asked.orders else plan
+
+    def _longest_ms(self, n_streams: int) -> float:
+        """What a step of so many streams may take. Where there are several, each of them would
+        wait for the guesses of the others."""
+        if n_streams > 1 or not self._cut_wait.can_cut:
+            return SHORT_MS
+        return max(SHORT_MS, self._cut_wait.longest_ms(SHORT_MS, LONG_MS))
 
     def with_drafted(self, plan: StepPlan, done: DraftDone) -> StepPlan:
         """Return a plan with what a draft model has guessed for it."""
@@ -189,6 +217,10 @@ class Speculator:
             n_rows += len(one.tokens)
             # The row at a position reads the cells up to it, its own included.
             n_cells += sum(range(one.start + 1, one.start + len(one.tokens) + 1))
+        predicted_ms = self._cost.step_ms(n_rows, 0, decode_cells=n_cells)
+        # A draft would have to forget what it has read for a step that was cut.
+        is_drafted = any(one.drafted for one in guesses)
+        is_long = predicted_ms > SHORT_MS and len(plan.decode) == 1 and not is_drafted
         solo_ms = within_ms = 0.0
         if plan.solo_ms:
             caps = [self._entries[row.rid].latency_cap for row in plan.decode]
@@ -198,13 +230,18 @@ class Speculator:
             plan,
             guesses=guesses,
             n_cells_read=n_cells,
-            predicted_ms=self._cost.step_ms(n_rows, 0, decode_cells=n_cells),
+            predicted_ms=predicted_ms,
+            cuttable=plan.cuttable or is_long,
             solo_ms=solo_ms,
             within_ms=within_ms,
         )
 
     def settle(self, plan: StepPlan, result: StepResult) -> None:
         """Book a step that had guesses."""
+        if result.outcome == "cut" and not plan.background:
+            # Its time is lost. Where arrivals come one after another, guesses rest.
+            plain_ms = self._cost.solo_ms(len(plan.decode), _cells_of(plan.decode))
+            self.gain.lost(result.device_ms, plain_ms)
         if result.outcome != "done":
             return
         self.steps_total += 1
@@ -246,6 +283,10 @@ class Speculator:
     def forget(self, owner: str | None) -> None:
         """Give up what is kept of an owner's texts; of everybody's for None."""
         self._texts.forget(owner)
+
+
+def _are_copies(survivals: Sequence[Sequence[float]]) -> bool:
+    return all(one and one[0] >= SURE_CHANCE for one in survivals)
 
 
 def _cells_of(rows: tuple[DecodeSlice, ...]) -> int:

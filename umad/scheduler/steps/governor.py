@@ -105,6 +105,7 @@ class StepGovernor:
                 guard=self.guard,
                 guarded=guarded,
                 most_rows=min(batch_tokens, max_seqs),
+                cut_wait=self.slices.wait,
                 draft=draft,
             )
         # Every rule's hold of the last plan, in the order of the rules.
