@@ -10,6 +10,7 @@ Only where the kernel tells waits (`umad.engine.process.tells_waits`). Owner: th
 
 import contextlib
 import os
+import threading
 
 _TASKS = "/proc/self/task"
 _OWN_NAME = "/proc/thread-self/comm"
@@ -22,6 +23,9 @@ class DecodeWaits:
         self._name = _read(_OWN_NAME)
         # Threads that have a name of their own.
         self._others: set[str] = set()
+        # The threads that OpenMP has started for the step thread, as of the last call.
+        self.helpers: list[int] = []
+        self._step_thread = threading.get_native_id()
 
     def __call__(self) -> int:
         """The time in ns that the living threads of the decodes had no core. It falls when one of
@@ -29,7 +33,7 @@ class DecodeWaits:
 
         The second field of schedstat (the kernel's Documentation/scheduler/sched-stats.rst).
         """
-        total_ns = 0
+        total_ns, helpers = 0, list[int]()
         tasks = os.listdir(_TASKS)
         self._others.intersection_update(tasks)
         for task in tasks:
@@ -40,6 +44,8 @@ class DecodeWaits:
                     self._others.add(task)
                     continue
                 total_ns += int(_read(f"{_TASKS}/{task}/schedstat").split()[1])
+                helpers.append(int(task))
+        self.helpers = [one for one in helpers if one != self._step_thread]
         return total_ns
 
 

@@ -34,7 +34,7 @@ from umad.engine.media.desk import NO_TURN, MediaDesk
 from umad.engine.media.rows import RowCache
 from umad.engine.sessions.forget_desk import ForgetDesk
 from umad.engine.steps.completion_stream import CompletionStream
-from umad.engine.steps.spinning import SpinWatch
+from umad.engine.steps.spinning import NoSpinWatch, SpinWatch
 from umad.engine.steps.token_drawing import TokenDrawing
 from umad.engine.steps.told_waits import ToldWaits
 from umad.errors import UmadError
@@ -99,7 +99,7 @@ class StepLoop:
         self._guarded = guarded
         self._now_ns = now_ns
         self._seat = seat or BoardSeat.alone()
-        self._spin_watch = spin_watch
+        self._spin_watch = spin_watch or NoSpinWatch()
         self._streams: dict[int, CompletionStream] = {}
         self._readers = Readers(scheduler, n_vocab=traffic.n_vocab, wait_s=choice_s)
         self._totals = Totals()
@@ -291,6 +291,7 @@ class StepLoop:
     def _step(self, plan: StepPlan, news: News, began_ns: int) -> None:
         runner = self._runner
         self._seat.begins(began_ns)
+        self._spin_watch.begins()
         plan = self._drafts.completed(plan, self._inbox.has_mail)
         # Texts are embedded first, so their time counts as part of this step.
         embedded = self._embeds.run(plan, began_ns)
@@ -363,8 +364,7 @@ class StepLoop:
             self._emit(last)
         self._has_garbage = True
         self._embeds.answer(embedded)
-        if self._spin_watch is not None:
-            self._spin_watch.look(now_ns, is_read=plan.solo_ms > 0)
+        self._spin_watch.look(now_ns, is_read=plan.solo_ms > 0)
 
     def _end(self, finished: Finished, news: News) -> None:
         stream = self._streams.pop(finished.rid, None)

@@ -11,8 +11,9 @@ libgomp reads its setting once, before main. But it spins for 100 rounds at most
 has more OpenMP threads than cores (`gomp_throttled_spin_count_var`, libgomp's
 config/linux/wait.h). So this module starts a second team that sleeps and does nothing, and the
 working team spins briefly ("polite"); when the second team ends, the working team spins for long
-again ("eager"). Nothing is done where there is no libgomp, where the kernel does not say how long
-threads had to wait for a core, or where the user has chosen (GOMP_SPINCOUNT, OMP_WAIT_POLICY).
+again ("eager"). Eager threads have a core each (`own_cores`). Nothing is done where there is no
+libgomp, where the kernel does not say how long threads had to wait for a core, or where the user
+has chosen (GOMP_SPINCOUNT, OMP_WAIT_POLICY).
 
 Owner: the step thread.
 """
@@ -21,11 +22,12 @@ import ctypes
 import logging
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from umad.engine.process import tells_waits
 from umad.engine.steps.decode_waits import DecodeWaits
+from umad.engine.steps.own_cores import OwnCores
 from umad.engine.waiting import spins_are_ours
 
 log = logging.getLogger("umad.engine")
@@ -130,9 +132,17 @@ class SpinWatch:
     """
 
     def __init__(
-        self, team: IdleTeam, *, threads: int, waited_ns: Callable[[], int], now_ns: int
+        self,
+        team: IdleTeam,
+        *,
+        threads: int,
+        waited_ns: Callable[[], int],
+        now_ns: int,
+        cores: OwnCores | None = None,
+        helpers: Callable[[], Sequence[int]] = tuple,
     ) -> None:
-        """threads: those of a decode. waited_ns: the wait of all of them, ever growing."""
+        """threads: those of a decode. waited_ns: the wait of all of them, ever growing. cores: ties
+        the `helpers` of the step thread to cores while they spin for long; None for no ties."""
         self._team = team
         self._threads = threads
         self._waited_ns = waited_ns
@@ -141,6 +151,14 @@ class SpinWatch:
         self._is_polite = False
         self._looked_ns = now_ns
         self._last_ns = waited_ns()
+        self._cores = cores
+        self._helpers = helpers
+        self._keep_cores()
+
+    def begins(self) -> None:
+        """A decode is about to begin."""
+        if self._cores is not None:
+            self._cores.make_room()
 
     def look(self, now_ns: int, *, is_read: bool) -> None:
         """Call after a step. It measures only every `LOOK_NS`. is_read: whether the step had
@@ -159,6 +177,15 @@ class SpinWatch:
         share = max(0, waited_ns - self._last_ns) / (passed_ns * self._threads)
         self._looked_ns, self._last_ns = now_ns, waited_ns
         self._be(self._patience[is_read].saw(share, now_ns), f"share_waited={share:.2f}")
+        self._keep_cores()
+
+    def _keep_cores(self) -> None:
+        if self._cores is None:
+            return
+        if self._is_polite:
+            self._cores.let_go()
+        else:
+            self._cores.keep(self._helpers())
 
     def _be(self, polite: bool, why: str) -> None:
         if polite == self._is_polite:
@@ -171,13 +198,31 @@ class SpinWatch:
         log.info("threads spin=%s %s", not polite, why)
 
 
+class NoSpinWatch:
+    """Where there is nothing to watch."""
+
+    def begins(self) -> None:
+        """Does nothing."""
+
+    def look(self, now_ns: int, *, is_read: bool) -> None:
+        """Does nothing."""
+
+
 def watch(threads: int, now_ns: int) -> SpinWatch | None:
     """The watch of this process, once llama.cpp has run; None where there is nothing to do."""
     libgomp = _libgomp()
     if threads < 2 or libgomp is None or not (spins_are_ours() and tells_waits()):
         return None
-    team = IdleTeam(libgomp, len(os.sched_getaffinity(0)))
-    return SpinWatch(team, threads=threads, waited_ns=DecodeWaits(), now_ns=now_ns)
+    cores = sorted(os.sched_getaffinity(0))
+    waits = DecodeWaits()
+    return SpinWatch(
+        IdleTeam(libgomp, len(cores)),
+        threads=threads,
+        waited_ns=waits,
+        now_ns=now_ns,
+        cores=OwnCores(cores, threads=threads),
+        helpers=lambda: waits.helpers,
+    )
 
 
 def _libgomp() -> ctypes.CDLL | None:
