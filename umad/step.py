@@ -304,13 +304,13 @@ class StepPlan:
     @property
     def n_rows(self) -> int:
         """How many tokens the batch has, without padding."""
-        n_rows = len(self.decode) + sum(s.n_tokens for s in self.prefill)
-        return n_rows + self.n_guesses if self.guesses else n_rows
+        n_prefill = sum([one.n_tokens for one in self.prefill]) if self.prefill else 0
+        return len(self.decode) + n_prefill + self.n_guesses
 
     @property
     def n_guesses(self) -> int:
         """The number of rows that are guesses."""
-        return sum([len(one.tokens) for one in self.guesses])
+        return sum([len(one.tokens) for one in self.guesses]) if self.guesses else 0
 
     @property
     def is_idle(self) -> bool:

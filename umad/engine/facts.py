@@ -152,8 +152,11 @@ class StepTraffic:
         only with the step that ends the prompt. All rows of an embedding are outputs; they count as
         far as there are sequences.
         """
-        whole, rest = divmod(n_rows, self.ubatch)
-        weights = whole * self.weights.touched(self.ubatch) + self.weights.touched(rest)
+        if n_rows <= self.ubatch:
+            weights = self.weights.touched(n_rows)
+        else:
+            whole, rest = divmod(n_rows, self.ubatch)
+            weights = whole * self.weights.touched(self.ubatch) + self.weights.touched(rest)
         cells = (n_cells_read + n_rows) * self.kv_cell_bytes
         if self.window_cell_bytes:
             beyond = max(0, n_cells_read - n_rows * self.window_tokens)

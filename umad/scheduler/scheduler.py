@@ -341,8 +341,8 @@ class Scheduler:
         entry = self._entries.get(drawn.rid)
         if entry is None:
             return None
-        # A request that was preempted meanwhile is computed again, together with this token.
-        if entry.state is not RequestState.WAITING:
+        # One that was preempted meanwhile is computed again; most tokens change no state.
+        if entry.state not in (RequestState.DECODE, RequestState.WAITING):
             entry.on(RequestEvent.SAMPLED)
         if entry.held_until_ns == NEVER_NS:
             entry.held_until_ns = now_ns + HOLD_NS

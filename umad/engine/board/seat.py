@@ -111,6 +111,8 @@ class BoardSeat:
         Step thread; microseconds.
         """
         words = self._words
+        if words[SEATS_TAKEN] <= 1:
+            return False
         for seat in range(min(words[SEATS_TAKEN], SEATS)):
             if seat == self._seat:
                 continue

@@ -9,6 +9,7 @@ When the socket ends, the process ends: an engine without its daemon serves nobo
 
 import logging
 import os
+import select
 import socket
 import threading
 from collections.abc import Callable, Mapping
@@ -94,6 +95,8 @@ class Mailbox:
 
     def __init__(self, link: socket.socket) -> None:
         self._link = link
+        self._mail = select.poll()
+        self._mail.register(link, select.POLLIN)
         self._desk: Desk | None = None
         self._long: LongIntake | None = None
         self._open = threading.Event()
@@ -119,7 +122,7 @@ class Mailbox:
         name_thread("umad-mailbox")
         reader = FrameReader(MAX_FRAME_BYTES)
         try:
-            while data := self._link.recv(_RECEIVE_BYTES):
+            while data := self._receive():
                 self._open.wait(_READY_S)
                 if self._desk is None or self._long is None:
                     raise ProtocolViolation("mail before ready")
@@ -133,6 +136,12 @@ class Mailbox:
             os._exit(1)
         # Not sys.exit: a decode may be running. The kernel takes its memory back.
         os._exit(0)
+
+    def _receive(self) -> bytes:
+        # A thread that waits in recv is woken each time that the daemon has read the engine's news,
+        # because there is room to write then. One that waits in poll is woken by mail alone.
+        self._mail.poll()
+        return self._link.recv(_RECEIVE_BYTES)
 
 
 def route(desk: Desk, long: LongIntake, message: ToEngine | FromEngine) -> None:

@@ -145,7 +145,7 @@ class EmbedQueue:
     @property
     def has_short(self) -> bool:
         """Whether there is a short request."""
-        return any(work.is_short for work in self._works.values())
+        return bool(self._works) and any(work.is_short for work in self._works.values())
 
     def added_to(self, waiting: dict[str, int]) -> dict[str, int]:
         """Add these requests to `waiting`, a count by lane. An embedding request counts as waiting

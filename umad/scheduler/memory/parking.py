@@ -187,7 +187,8 @@ class Parker:
         """Book that the last `next_ops` were carried out."""
         if kept is None:
             return
-        self._copying.learn(kept.copied_bytes, kept.copy_ms)
+        if kept.copied_bytes:
+            self._copying.learn(kept.copied_bytes, kept.copy_ms)
         for key in kept.failed:
             self._failures += 1
             self._store.drop(key)

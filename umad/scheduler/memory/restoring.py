@@ -42,6 +42,9 @@ class Restored:
     broken: tuple[ScheduledRequest, ...] = ()
 
 
+NOTHING_RESTORED = Restored()
+
+
 class Restorer:
     """Puts cells and states back into one pool."""
 
@@ -242,6 +245,8 @@ class Restorer:
 
     def settle(self, kept: HouseKept | None) -> Restored:
         """Book that the last `next_ops` were carried out."""
+        if not (self._restoring or self._loading or self._before) and kept and not kept.failed:
+            return NOTHING_RESTORED
         broken: list[ScheduledRequest] = []
         failed_cells = () if kept is None else kept.failed
         for key in failed_cells:

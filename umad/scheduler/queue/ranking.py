@@ -12,6 +12,7 @@ Not: when a queue is ranked anew (`waiting_line`). Owner: the step thread.
 
 from collections.abc import Callable
 from heapq import heapify, heappop, heappush, heapreplace
+from typing import NamedTuple
 
 from umad.scheduler.queue.app_queue import AppQueue
 from umad.scheduler.queue.orders import Key
@@ -26,8 +27,16 @@ _MOST_STALE = 64
 _Ranked = tuple[Key, int, int, AppQueue]
 # An owner in one lane.
 _Owner = tuple[str, int]
-# An owner by a key that is no higher than that of its best head.
-_RankedOwner = tuple[Key, int, _Owner]
+
+
+class _RankedOwner(NamedTuple):
+    """An owner by a key that is no higher than that of its best head, whose number decides between
+    equal keys. Two items of the same values are two items."""
+
+    key: Key
+    rid: int
+    owner: _Owner
+
 
 KeyOf = Callable[[ScheduledRequest], Key]
 
@@ -80,7 +89,7 @@ class Ranking:
                 return queue, None
             key = self._key(head)
             if key != item[0]:
-                self._best[owner] = risen = (key, head.rid, owner)
+                self._best[owner] = risen = _RankedOwner(key, head.rid, owner)
                 heapreplace(self._owners, risen)
                 continue
             # The owner's item stays: its next head has no lower key.
@@ -92,7 +101,7 @@ class Ranking:
         if len(self._owners) > 2 * len(self._best) + _MOST_STALE:
             self._owners = [item for item in self._owners if self._best.get(item[2]) is item]
             heapify(self._owners)
-        self._best[owner] = item = (self._key(head), head.rid, owner)
+        self._best[owner] = item = _RankedOwner(self._key(head), head.rid, owner)
         heappush(self._owners, item)
 
     def _forget(self, owner: _Owner) -> None:
