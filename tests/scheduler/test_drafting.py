@@ -1,7 +1,7 @@
 """Guesses of a draft model: when it is asked, what it may read, and that nobody is slower by it."""
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tests.scheduler.drafted_device import STEP_MS, DraftedDevice, both, words
@@ -41,6 +41,7 @@ def test_a_draft_that_is_slower_than_it_was_taken_for_is_found_out() -> None:
     assert drafted.now_ms <= (1 + READ_SHARE) * plain.now_ms + SLACK_MS
 
 
+@example(draft_ms=9.0, believed_ms=1.0, right=0.0, row_ms=5.0, n_prompt=300, n_answer=300)
 @given(
     draft_ms=st.floats(0.2, 30.0),
     believed_ms=st.floats(0.2, 30.0),

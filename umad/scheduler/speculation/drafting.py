@@ -188,6 +188,8 @@ class Drafting:
         self._target = target
         self._batch_tokens = shape.batch_tokens
         self._apps: OrderedDict[Hashable, _Share] = OrderedDict()
+        # The streams that are read now, and what that was expected to take.
+        self._booked: list[tuple[DraftStream, float]] = []
 
     def stream(self, entry: ScheduledRequest) -> DraftStream | None:
         """What is known of a stream at its beginning; None where a draft cannot read it."""
@@ -219,6 +221,7 @@ class Drafting:
         in the texts. counts, gain: what it has chosen of those.
         """
         plain_ms = step_ms(0)
+        self._booked.clear()
         orders = [self._reading(one, plain_ms) for one in streams if one is not None]
         to_read = tuple([one for one in orders if one is not None])
         if to_read:
@@ -280,11 +283,19 @@ class Drafting:
         n = self.cost.prefill.most(budget_ms, n_left, n_held) if budget_ms > 0 else 0
         if n < min(LEAST_READ, n_left):
             return None
-        stream.read_ms += self.cost.prefill.slice_ms(n, n_held)
+        took_ms = self.cost.prefill.slice_ms(n, n_held)
+        stream.read_ms += took_ms
+        self._booked.append((stream, took_ms))
         return _order(entry, most_read=n)
 
     def learn(self, calls: Sequence[DraftCall], *, crowded: bool = False) -> None:
-        """Learn what decodes of the draft cost."""
+        """Learn what decodes of the draft cost, and book what reading has really taken."""
+        booked_ms = sum([ms for _, ms in self._booked])
+        if booked_ms:
+            read_ms = sum([call.ms for call in calls if not call.n_rows])
+            for stream, ms in self._booked:
+                stream.read_ms += (read_ms / booked_ms - 1) * ms
+            self._booked.clear()
         for call in calls:
             self.cost.learn(
                 call.n_rows,
