@@ -76,6 +76,21 @@ def test_weights_of_other_types_are_left_as_they_are() -> None:
     assert not pays(FOUR_BIT, set(), USUAL)
 
 
+def test_a_model_is_left_as_it_is_where_few_of_its_matrices_could_be_packed(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    mostly_q8 = Packable.of(
+        [header(tensor("blk.0.ffn_up.weight", Q4_0, GIB), tensor("output.weight", Q8_0, 9 * GIB))]
+    )
+
+    with caplog.at_level(logging.INFO):
+        assert not pays(mostly_q8, {Q4_0}, USUAL)
+
+    (line,) = [one.getMessage() for one in caplog.records]
+    assert line == "repack=off: only 1074 MB of 10737 MB have packed kernels here"
+    assert pays(mostly_q8, {Q4_0, Q8_0}, dataclasses.replace(USUAL, left_bytes=64 * GIB))
+
+
 def test_more_than_half_of_the_memory_is_not_made_private(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO):
         assert not pays(FOUR_BIT, {Q4_0}, dataclasses.replace(USUAL, left_bytes=5 * GIB))
