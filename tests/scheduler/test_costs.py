@@ -332,3 +332,12 @@ def test_no_number_of_rows_is_expected_to_take_less_than_no_time(
         beside.learn(n, ms)
 
     assert min(beside.at(n) for n in range(100)) >= 0
+
+
+def test_a_count_does_not_seem_to_cost_many_times_as_much_as_its_parts() -> None:
+    curve = CostCurve(5.0)
+    curve.learn(7, 77_000.0)
+
+    curve.learn(1, 12.0)
+
+    assert curve.at(8) <= 8 * 8 * 12.0

@@ -89,6 +89,18 @@ def test_background_slices_grow_until_larger_ones_are_no_faster() -> None:
     assert sizes[-1] >= 48
 
 
+def test_slices_grow_though_a_driver_built_its_programs_for_a_minute_in_the_first_one() -> None:
+    bench = Bench()
+    bench.scheduler.cost.prefill.rows = CostCurve(5.0)
+    bench.scheduler.cost.learn(0, 7, 77_000.0)
+    bench.arrive(1, 3500, 4, lane="background")
+
+    sizes = [plan.n_rows for plan in bench.run(25)]
+
+    assert sizes[0] == 1
+    assert max(sizes) >= 48
+
+
 def test_a_cut_step_loses_only_what_the_cells_do_not_hold() -> None:
     bench = Bench()
     bench.arrive(1, 500, 4, lane="background")

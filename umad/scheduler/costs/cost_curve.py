@@ -9,6 +9,7 @@ beside streams cost about what rows of a prompt alone cost, once the weights are
 Pure; owner: the step thread.
 """
 
+import math
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 
@@ -26,6 +27,9 @@ LEARNING_RATE_UP = 0.05
 OUTLIER = 2.0
 # A count that seems to cost so many times as much as a larger one does was learnt wrongly.
 MISTAKE = 1.5
+# A count cannot cost much more than its parts one after another. What seems to cost so many times as
+# much was learnt wrongly, as by a first step for which a GPU's driver built its programs.
+PARTS = 8.0
 # No count is expected to cost less.
 LEAST_MS = 0.01
 STRAIGHTEN_EVERY = 64
@@ -133,6 +137,9 @@ class CostCurve:
         """Fill in the points never seen, and make no point cheaper than a smaller one."""
         self._since_straight = 0
         seen = [index for index, times in enumerate(self._seen) if times]
+        if self._like is None:
+            # What follows another curve leaves out what is paid once, so its parts cost less.
+            self._bound_by_parts(seen)
         for index, n in enumerate(ROWS):
             if self._seen[index]:
                 continue
@@ -152,6 +159,13 @@ class CostCurve:
                 self._ms[index] = self._ms[left] + share * (self._ms[right] - self._ms[left])
         for index in range(1, len(ROWS)):
             self._ms[index] = max(self._ms[index], self._ms[index - 1])
+
+    def _bound_by_parts(self, seen: Sequence[int]) -> None:
+        least_each = math.inf
+        for index in seen:
+            n = ROWS[index]
+            self._ms[index] = min(self._ms[index], PARTS * n * least_each)
+            least_each = min(least_each, self._ms[index] / n)
 
     def next_untried(self) -> int:
         """The smallest point of `ROWS` above all that were ever seen, by this curve or by the one
