@@ -10,7 +10,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from umad.scheduler.costs.cost_curve import CostCurve
+from umad.scheduler.costs.cost_curve import ROWS, CostCurve
 from umad.scheduler.costs.step_cost import CostModel, slice_cells
 from umad.scheduler.steps.cut_wait import CutWait
 from umad.scheduler.steps.slice_size import SlicePicker
@@ -340,4 +340,12 @@ def test_a_count_does_not_seem_to_cost_many_times_as_much_as_its_parts() -> None
 
     curve.learn(1, 12.0)
 
+    assert curve.at(8) <= 8 * 8 * 12.0
+
+    # What was remembered before is mended, too.
+    points = [
+        (77_000.0, times) if n == 8 else (ms, times)
+        for n, (ms, times) in zip(ROWS, curve.snapshot(), strict=True)
+    ]
+    curve.restore(points)
     assert curve.at(8) <= 8 * 8 * 12.0

@@ -27,8 +27,8 @@ LEARNING_RATE_UP = 0.05
 OUTLIER = 2.0
 # A count that seems to cost so many times as much as a larger one does was learnt wrongly.
 MISTAKE = 1.5
-# A count cannot cost much more than its parts one after another. What seems to cost so many times as
-# much was learnt wrongly, as by a first step for which a GPU's driver built its programs.
+# A count cannot cost much more than its parts one after another. What seems to cost so many times
+# as much was learnt wrongly, as by a first step for which a GPU's driver built its programs.
 PARTS = 8.0
 # No count is expected to cost less.
 LEAST_MS = 0.01
@@ -136,10 +136,8 @@ class CostCurve:
     def _straighten(self) -> None:
         """Fill in the points never seen, and make no point cheaper than a smaller one."""
         self._since_straight = 0
+        self._bound_by_parts()
         seen = [index for index, times in enumerate(self._seen) if times]
-        if self._like is None:
-            # What follows another curve leaves out what is paid once, so its parts cost less.
-            self._bound_by_parts(seen)
         for index, n in enumerate(ROWS):
             if self._seen[index]:
                 continue
@@ -160,12 +158,20 @@ class CostCurve:
         for index in range(1, len(ROWS)):
             self._ms[index] = max(self._ms[index], self._ms[index - 1])
 
-    def _bound_by_parts(self, seen: Sequence[int]) -> None:
-        least_each = math.inf
-        for index in seen:
-            n = ROWS[index]
-            self._ms[index] = min(self._ms[index], PARTS * n * least_each)
+    def _bound_by_parts(self) -> bool:
+        """Mend points that seem to cost far more than their parts; whether there were some. A curve
+        that follows another one leaves out what is paid once, so it says nothing about parts."""
+        if self._like is not None:
+            return False
+        least_each, was_wrong = math.inf, False
+        for index, n in enumerate(ROWS):
+            if not self._seen[index]:
+                continue
+            bound_ms = PARTS * n * least_each
+            if self._ms[index] > bound_ms:
+                self._ms[index], was_wrong = bound_ms, True
             least_each = min(least_each, self._ms[index] / n)
+        return was_wrong
 
     def next_untried(self) -> int:
         """The smallest point of `ROWS` above all that were ever seen, by this curve or by the one
@@ -185,3 +191,5 @@ class CostCurve:
         self._reach = max(
             [n for n, times in zip(ROWS, self._seen, strict=True) if times], default=0
         )
+        if self._bound_by_parts():
+            self._straighten()
