@@ -45,6 +45,7 @@ class HttpServer(abc.ABC):
 
     def start(self) -> None:
         """Returns when the model is loaded; raises BenchError when that fails."""
+        self._folder.mkdir(mode=0o700, exist_ok=True)  # `stop` has removed it
         self._log = self.log_path.open("wb")
         command, environment = self.command()
         try:

@@ -69,6 +69,7 @@ class UmadDaemon:
     def start(self) -> None:
         """Returns when a first token or vector came back; raises BenchError when none does."""
         settings = self._settings
+        self._folder.mkdir(mode=0o700, exist_ok=True)  # `stop` has removed it
         configuration = self._folder / "defaults.yaml"  # not the one of whoever measures
         configuration.touch()
         self._log = self.log_path.open("wb")

@@ -1,9 +1,10 @@
-"""Arrivals read from what a daemon sends."""
+"""A daemon that is measured: arrivals read from what it sends, and its turns."""
 
 import pytest
 
 from bench.errors import BenchError
-from bench.umad_daemon import arrivals_in
+from bench.umad_daemon import DaemonSettings, UmadDaemon, arrivals_in
+from umad import nano
 from umad.errors import BadRequest
 from umad.protocol.messages import encode_error, encode_tokens
 
@@ -32,3 +33,17 @@ def test_a_refused_request_is_an_error() -> None:
 def test_a_stream_that_ends_early_is_an_error() -> None:
     with pytest.raises(BenchError, match="after 1 of 3"):
         arrivals_in([(1, encode_tokens(0, 0, "a", [7]))], streams=1, tokens=3)
+
+
+def test_a_daemon_that_took_its_turn_and_was_ended_can_be_started_again() -> None:
+    daemon = UmadDaemon(
+        DaemonSettings(
+            model=nano.path(), streams=1, stream_context_tokens=256, threads=2, log_name="again"
+        )
+    )
+    try:
+        for _ in range(2):
+            daemon.start()
+            daemon.stop()
+    finally:
+        daemon.stop()
