@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.test_media import ENCODED, photo
+from tests.e2e.test_media import n_encoded, photo
 from tests.engine.projector_files import write_gemma3
 from tests.live import LiveDaemon, live_daemon, wait_until
 from umad import Client
@@ -57,7 +57,7 @@ def test_a_model_with_a_projector_sees_what_the_extension_sends(tmp_path: Path) 
     projector = write_gemma3(tmp_path / "mmproj-nano.gguf")
     with live_daemon(tmp_path, "nano", "--mmproj", str(projector)) as daemon:
         met = asked(daemon, str(tmp_path / "photo.png"))
-        assert len(ENCODED.findall(daemon.log)) == 1
+        assert n_encoded(daemon) == 1
 
     assert met["model"]["capabilities"]["imageInput"] is True
     *said, broken = met["seen"]

@@ -6,7 +6,6 @@ is computed.
 
 import asyncio
 import io
-import re
 import shutil
 import subprocess
 import sys
@@ -28,7 +27,6 @@ from umad.request import GenerateRequest, SamplingParams
 from umad.service import Accepted, Tokens
 
 ROWS = 16
-ENCODED = re.compile(r"medium encoded kind=(\w+) rows=(\d+)")
 
 
 def photo(seed: int, *, kind: str = "PNG", size: int = 80) -> bytes:
@@ -84,8 +82,16 @@ def logprobs(daemon: LiveDaemon, *turns: ChatMessage) -> list[float]:
     return asyncio.run(run())
 
 
+def media_read(daemon: LiveDaemon) -> dict[str, Any]:
+    """What the model has encoded. It is told together with the end of an answer; the engine's log
+    comes later."""
+    with Client(daemon.socket) as client:
+        rows = [one["media_read"] for one in client.models() if one["media_read"] is not None]
+        return dict(rows[0]) if rows else {"encoded": 0, "reused": 0}
+
+
 def n_encoded(daemon: LiveDaemon) -> int:
-    return len(ENCODED.findall(daemon.log))
+    return int(media_read(daemon)["encoded"])
 
 
 def test_an_image_is_answered_and_another_image_otherwise(daemon: LiveDaemon) -> None:
@@ -116,19 +122,14 @@ def test_a_second_turn_and_another_app_encode_nothing(daemon: LiveDaemon) -> Non
 
 
 def test_what_was_encoded_and_what_was_at_hand_is_counted(daemon: LiveDaemon) -> None:
-    def counted() -> dict[str, Any]:
-        with Client(daemon.socket) as client:
-            (row,) = [one for one in client.models() if one["media_read"] is not None]
-            return dict(row["media_read"])
-
     picture = photo(20)
     ask(daemon, asking(turn("First.", picture)))
-    first = counted()
+    first = media_read(daemon)
 
     ask(daemon, asking(turn("First.", picture), turn("So?")))
     # Other words stand before it, so its cells are other ones, and its rows are the same.
     ask(daemon, asking(turn("Second: what is to be seen here, and why?", picture)))
-    then = counted()
+    then = media_read(daemon)
 
     assert then["encoded"] == first["encoded"] >= 1
     assert then["reused"] == first["reused"] + 2

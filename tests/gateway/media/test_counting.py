@@ -3,16 +3,13 @@
 Tokens are counted by an image's size, without a pixel.
 """
 
-import re
 from typing import Any
 
 import pytest
 
-from tests.e2e.test_media import ROWS, photo
+from tests.e2e.test_media import ROWS, n_encoded, photo
 from tests.gateway.gateways import LiveGateway
 from tests.gateway.media.seeing import base64_of, posted
-
-ENCODED = re.compile(r"medium encoded")
 
 
 def counted(gateway: LiveGateway, path: str, body: dict[str, Any]) -> int:
@@ -58,11 +55,11 @@ def used(usage: dict[str, Any]) -> int:
 @pytest.mark.parametrize("dialect", ["chat", "responses", "messages"])
 def test_as_many_tokens_are_counted_as_the_answer_reads(seeing: LiveGateway, dialect: str) -> None:
     count, answers, body = bodies(photo(31))[dialect]
-    n_before = len(ENCODED.findall(seeing.daemon.log))
+    n_before = n_encoded(seeing.daemon)
 
     n_counted = counted(seeing, count, body)
 
-    assert len(ENCODED.findall(seeing.daemon.log)) == n_before
+    assert n_encoded(seeing.daemon) == n_before
     assert n_counted > ROWS
     answer = posted(seeing, answers, {"model": "nano", **body})
     assert answer.status_code == 200, answer.text
